@@ -1,0 +1,12 @@
+//! Measures and compares, and says what machine it was.
+//!
+//! Every speed is a ratio against a named reference, both measured in turns in one process: the
+//! machine's mood then divides out. A figure is the median of its rounds.
+
+pub mod expert_noise;
+pub mod gemm;
+pub mod generation;
+mod machine;
+mod rounds;
+
+pub use machine::Machine;

@@ -1,0 +1,235 @@
+//! What can be typed.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use litecore_hal::DeviceUri;
+use litecore_model::TierSet;
+use litecore_runtime::ExecutorKind;
+use litecore_types::Seed;
+use std::path::PathBuf;
+
+/// Compiles mixture-of-experts language models for coherent photonic arrays, runs them on a
+/// simulated or real card next to the exact CPU result, and says what it cost.
+#[derive(Debug, Parser)]
+#[command(name = "litecore", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Output {
+    /// Print one JSON object with stable keys instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no commentary, only results and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The main job end to end on the embedded model, with every executor side by side.
+    Demo(Demo),
+    /// Chip descriptions.
+    #[command(subcommand)]
+    Chip(Chip),
+    /// Checkpoints.
+    #[command(subcommand)]
+    Model(Model),
+    /// Train a model on text.
+    Train(Train),
+    /// Compile a model's experts to verified programs for a chip.
+    Compile(Compile),
+    /// Continue a prompt.
+    Run(Run),
+    /// Measure a model on a text: bits per byte, agreement with f32, SNR, cost.
+    Eval(Eval),
+    /// Measure and compare.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Demo {
+    /// Where the plots go.
+    #[arg(long, value_name = "DIR", default_value = "litecore-demo")]
+    pub(crate) out: PathBuf,
+    /// What the model continues.
+    #[arg(long, value_name = "TEXT", default_value = DEMO_PROMPT)]
+    pub(crate) prompt: String,
+    /// How many bytes each executor writes.
+    #[arg(short = 'n', long, value_name = "BYTES", default_value_t = 160)]
+    pub(crate) count: usize,
+    /// How many bytes of held-out text each executor is measured on, at least 2.
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 6000,
+        value_parser = clap::value_parser!(u64).range(2..)
+    )]
+    pub(crate) eval_bytes: u64,
+    #[command(flatten)]
+    pub(crate) device: Device,
+}
+
+const DEMO_PROMPT: &str = "Q: What limits a coherent photonic array?\nA:";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Chip {
+    /// The chips that ship with the program.
+    List,
+    /// One chip: geometry, optics, converters, and what follows from them.
+    Show {
+        /// A shipped chip's name or a TOML file.
+        #[arg(value_name = "CHIP")]
+        chip: String,
+        /// Print the description itself, to start one's own from.
+        #[arg(long, conflicts_with = "set")]
+        toml: bool,
+        /// Replace a value before it is checked, e.g. `--set laser.power_w=0.1`.
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Configuration, tiers, experts and parameters.
+    Info {
+        /// A checkpoint directory; left out, the embedded model.
+        #[arg(value_name = "CKPT")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// Check every digest, shape and number of a checkpoint.
+    Verify {
+        /// A checkpoint directory; left out, the embedded model.
+        #[arg(value_name = "CKPT")]
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Train {
+    /// Files to learn from; the last twentieth of each is held out.
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "embedded")]
+    pub(crate) text: Vec<PathBuf>,
+    /// Train the embedded model again, on the text it was made from.
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) embedded: bool,
+    /// Model and training settings (TOML); left out, a small model and a short training.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Overrides the number of steps.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u32>,
+    /// Overrides the seed.
+    #[arg(long)]
+    pub(crate) seed: Option<Seed>,
+    /// Where the checkpoint goes; must not exist.
+    #[arg(long, value_name = "CKPT")]
+    pub(crate) out: PathBuf,
+    /// How weights are stored.
+    #[arg(long, value_enum, default_value_t = Storage::Bf16)]
+    pub(crate) dtype: Storage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    F32,
+    Bf16,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compile {
+    /// A checkpoint directory; left out, the embedded model.
+    #[arg(value_name = "CKPT")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// A shipped chip's name or a TOML file.
+    #[arg(long, value_name = "CHIP", default_value = "ref-64-eo")]
+    pub(crate) chip: String,
+    /// Text that analog gains are chosen on; left out, text like the embedded model's training.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration_text: Option<PathBuf>,
+    /// Where the compiled model goes.
+    #[arg(long, value_name = "PROG")]
+    pub(crate) out: PathBuf,
+    /// Also write every program in its text form into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) text_dir: Option<PathBuf>,
+}
+
+/// The device a photonic executor runs on.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Device {
+    /// `sim:CHIP[?seed=N&noise=off]`, where CHIP is a shipped name or a TOML file; left out,
+    /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
+    #[arg(long, value_name = "URI")]
+    pub(crate) device: Option<DeviceUri>,
+}
+
+impl Device {
+    /// The address given, or the default one.
+    pub(crate) fn uri(&self) -> DeviceUri {
+        self.device.clone().unwrap_or_else(|| DeviceUri::Sim {
+            chip: "ref-64-eo".to_owned(),
+            seed: Seed(0),
+            noise: true,
+        })
+    }
+}
+
+/// What every command that runs a model takes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Execution {
+    /// A checkpoint directory or a compiled program; left out, the embedded model.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// f32, reference, cpu or photonic.
+    #[arg(long, value_name = "NAME", default_value = "photonic")]
+    pub(crate) executor: ExecutorKind,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Which tiers may be used: all, ..=medium, or small,medium.
+    #[arg(long, value_name = "SET", default_value = "all")]
+    pub(crate) tiers: TierSet,
+    /// Breaks routing ties and seeds sampling; left out, the model's own.
+    #[arg(long)]
+    pub(crate) seed: Option<Seed>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+    /// What the model continues.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// How many bytes to write.
+    #[arg(short = 'n', long, value_name = "BYTES", default_value_t = 128)]
+    pub(crate) count: usize,
+    /// Draw from the softmax at this temperature instead of taking the likeliest byte.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+    /// The text to measure on.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Stop after this many bytes, at least 2.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) bytes: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Deterministic products against the best Rust GEMM crate, and bytes per second by executor.
+    Kernels {
+        /// Seconds spent on each measurement.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+        seconds: f64,
+    },
+}

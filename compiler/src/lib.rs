@@ -1,0 +1,37 @@
+//! The compiler: linear layers and experts in, verified photonic programs out.
+//!
+//! Weights become 8-bit codes with one scale per output row, activations codes with one scale per
+//! vector; matrices are folded onto complex cells two inputs per row and cut into tiles; every
+//! tile's analog gain is chosen from data; tiles are scheduled so that the next bank is written
+//! while one computes; and the result passes the verifier, or it is not a program. What a program
+//! takes is predicted by adding up the chip's durations along the longest path.
+//!
+//! **Invariant:** compilation is a pure function of its arguments: the same weights, samples, chip
+//! and options give the same program on every machine and at any number of threads.
+
+mod artifact;
+mod assemble;
+mod error;
+mod expert;
+mod gain;
+mod layer;
+mod linear;
+mod memory;
+mod model;
+mod options;
+mod predict;
+mod quantise;
+mod report;
+mod samples;
+mod schedule;
+mod tile;
+
+pub use artifact::{ArtifactError, ArtifactProblem};
+pub use error::CompileError;
+pub use expert::{CompiledExpert, ExpertWeights, compile_expert};
+pub use linear::{CompiledLinear, compile_linear};
+pub use model::{CompiledModel, ExpertPlace, compile_model};
+pub use options::{CompileOptions, GainPolicy};
+pub use predict::{EngineLoad, Prediction, StepSpan, predict};
+pub use report::{LayerReport, MatrixReport, TileReport};
+pub use samples::SampleSource;

@@ -1,0 +1,111 @@
+//! Matrices to tiles: conjugate folding of the inputs, zero padding, and which tiles are needed.
+//!
+//! In conjugate folding an array of N rows and M columns takes a real block of 2N inputs and M
+//! outputs: cell (k, j) holds `w[k][j] - i w[k+N][j]`. The two halves of the inputs are thus the
+//! real and imaginary parts, and a tile is stored as the plain 2N × M block.
+
+use crate::quantise::QuantisedMatrix;
+
+/// How a matrix is cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TileGrid {
+    /// Inputs of one tile: 2N.
+    pub(crate) tile_inputs: usize,
+    /// Outputs of one tile: M.
+    pub(crate) tile_outputs: usize,
+    /// Tiles along the inputs.
+    pub(crate) k_tiles: usize,
+    /// Tiles along the outputs: accumulator slices.
+    pub(crate) m_tiles: usize,
+}
+
+impl TileGrid {
+    pub(crate) fn new(
+        outputs: usize,
+        inputs: usize,
+        tile_inputs: usize,
+        tile_outputs: usize,
+    ) -> Self {
+        let (k_tiles, m_tiles) = (inputs.div_ceil(tile_inputs), outputs.div_ceil(tile_outputs));
+        Self { tile_inputs, tile_outputs, k_tiles, m_tiles }
+    }
+
+    /// Tiles of the whole matrix.
+    pub(crate) fn count(&self) -> usize {
+        self.k_tiles.saturating_mul(self.m_tiles)
+    }
+}
+
+/// The codes of one tile, `codes[k * M + j]`, zero where the matrix has ended.
+pub(crate) fn tile_codes(
+    matrix: &QuantisedMatrix,
+    grid: TileGrid,
+    k_tile: usize,
+    m_tile: usize,
+) -> Vec<i8> {
+    let mut codes = vec![0; grid.tile_inputs * grid.tile_outputs];
+    let first_input = k_tile * grid.tile_inputs;
+    let inputs = first_input..matrix.inputs.min(first_input + grid.tile_inputs);
+    let first_output = m_tile * grid.tile_outputs;
+    let outputs = first_output..matrix.outputs.min(first_output + grid.tile_outputs);
+    for (j, output) in outputs.enumerate() {
+        let row = &matrix.codes[output * matrix.inputs..][inputs.clone()];
+        for (k, &code) in row.iter().enumerate() {
+            codes[k * grid.tile_outputs + j] = code;
+        }
+    }
+    codes
+}
+
+/// The K-tiles of one slice that a program must run, with their codes, ascending.
+///
+/// A tile of zeros adds nothing and is left out; one is kept where all are zero, because the
+/// slice's accumulators must be written.
+pub(crate) fn needed_tiles(
+    matrix: &QuantisedMatrix,
+    grid: TileGrid,
+    m_tile: usize,
+) -> Vec<(usize, Vec<i8>)> {
+    let mut tiles: Vec<_> = (0..grid.k_tiles)
+        .map(|k_tile| (k_tile, tile_codes(matrix, grid, k_tile, m_tile)))
+        .collect();
+    if tiles.iter().any(|(_, codes)| !is_zero(codes)) {
+        tiles.retain(|(_, codes)| !is_zero(codes));
+    } else {
+        tiles.truncate(1);
+    }
+    tiles
+}
+
+fn is_zero(codes: &[i8]) -> bool {
+    codes.iter().all(|code| *code == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(outputs: usize, inputs: usize, codes: &[i8]) -> QuantisedMatrix {
+        QuantisedMatrix { outputs, inputs, codes: codes.to_vec(), scales: vec![1.0; outputs] }
+    }
+
+    #[test]
+    fn a_three_by_five_matrix_on_two_by_two_cells() {
+        let matrix = matrix(3, 5, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let grid = TileGrid::new(3, 5, 4, 2);
+        assert_eq!((grid.k_tiles, grid.m_tiles, grid.count()), (2, 2, 4));
+        assert_eq!(tile_codes(&matrix, grid, 0, 0), [1, 6, 2, 7, 3, 8, 4, 9]);
+        assert_eq!(tile_codes(&matrix, grid, 1, 0), [5, 10, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tile_codes(&matrix, grid, 0, 1), [11, 0, 12, 0, 13, 0, 14, 0]);
+        assert_eq!(tile_codes(&matrix, grid, 1, 1), [15, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn tiles_of_zeros_are_left_out_but_for_one() {
+        let sparse = matrix(1, 6, &[0, 0, 1, 2, 0, 0]);
+        let grid = TileGrid::new(1, 6, 2, 1);
+        assert_eq!(needed_tiles(&sparse, grid, 0), [(1, vec![1, 2])]);
+        let empty = matrix(1, 6, &[0; 6]);
+        assert_eq!(needed_tiles(&empty, grid, 0), [(0, vec![0, 0])]);
+    }
+}

@@ -1,0 +1,167 @@
+use crate::ImageId;
+use litecore_firmware_proto::FaultCode;
+use litecore_types::program::Violation;
+
+/// Why a device did not do what it was asked; [`DeviceError::remedy`] says what to do about it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The image number is not one that this device gave out.
+    #[error("{image} is not loaded on this device: load the program first")]
+    NoSuchImage {
+        /// What was asked for.
+        image: ImageId,
+    },
+    /// The inputs are not one vector per tag.
+    #[error("{given} input numbers for {symbols} symbols of {vector}: give one vector per tag")]
+    InputLength {
+        /// Numbers given.
+        given: usize,
+        /// Tags given.
+        symbols: usize,
+        /// Length of the program's input vectors.
+        vector: usize,
+    },
+    /// More symbols than the program has card memory for.
+    #[error("{given} symbols in one run, the program takes at most {most}: split the run")]
+    TooManySymbols {
+        /// Symbols given.
+        given: usize,
+        /// Most per run.
+        most: u64,
+    },
+    /// An input, or a value computed from it, is a NaN or infinite and has no code.
+    #[error("symbol {symbol} of the run met a NaN or an infinity: check the inputs")]
+    NonFiniteInput {
+        /// The symbol, from 0.
+        symbol: usize,
+    },
+    /// The program was compiled for another chip model.
+    #[error("the program is for chip {compiled_for}, this device has {chip}: compile it again")]
+    WrongChip {
+        /// The chip in the program.
+        compiled_for: String,
+        /// The chip in the device.
+        chip: String,
+    },
+    /// The program breaks rules of this device.
+    #[error(
+        "the device refuses the program, {} violations, the first: {}",
+        violations.len(),
+        violations.first().map(ToString::to_string).unwrap_or_default()
+    )]
+    ProgramRefused {
+        /// Every rule it breaks.
+        violations: Vec<Violation>,
+    },
+    /// The card reports a fault.
+    #[error("the card reports: {code}")]
+    Fault {
+        /// Which one.
+        code: FaultCode,
+    },
+    /// The card did not answer in time.
+    #[error("the card did not answer within {waited_ms} ms")]
+    TimedOut {
+        /// How long was waited.
+        waited_ms: u64,
+    },
+    /// The card is gone.
+    #[error("the link to the card is lost: check cable and power, then open the device again")]
+    LinkLost,
+}
+
+/// What a caller should do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remedy {
+    /// The same call may succeed when made again.
+    Retry,
+    /// Calibrate the device, then make the call again.
+    Recalibrate,
+    /// The request is at fault: it will never succeed on this device.
+    Reject,
+    /// Park the device and give it time; it may be used again later.
+    Park,
+    /// Use this device no more until somebody has looked at it.
+    Stop,
+}
+
+impl DeviceError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::NoSuchImage { .. }
+            | Self::InputLength { .. }
+            | Self::TooManySymbols { .. }
+            | Self::NonFiniteInput { .. }
+            | Self::WrongChip { .. }
+            | Self::ProgramRefused { .. } => Remedy::Reject,
+            Self::TimedOut { .. } => Remedy::Retry,
+            Self::LinkLost => Remedy::Stop,
+            Self::Fault { code } => remedy_of(*code),
+        }
+    }
+}
+
+fn remedy_of(code: FaultCode) -> Remedy {
+    match code {
+        FaultCode::ImageUnknown
+        | FaultCode::InputLength
+        | FaultCode::SymbolsTooMany
+        | FaultCode::InputNotFinite
+        | FaultCode::ProgramRefused
+        | FaultCode::ProgramForOtherChip
+        | FaultCode::MemoryFull
+        | FaultCode::CommandUnknown
+        | FaultCode::VersionUnsupported => Remedy::Reject,
+        FaultCode::Busy | FaultCode::FrameDamaged => Remedy::Retry,
+        FaultCode::OscillatorUnlocked | FaultCode::CalibrationStale => Remedy::Recalibrate,
+        FaultCode::ThermalTrip => Remedy::Park,
+        FaultCode::LaserFault
+        | FaultCode::ConverterFault
+        | FaultCode::MemoryFault
+        | FaultCode::Watchdog
+        | FaultCode::FirmwareFault
+        | FaultCode::Unlisted(_) => Remedy::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_request_are_rejected_and_unknown_ones_stop() {
+        for (code, number) in FaultCode::LISTED {
+            let remedy = DeviceError::Fault { code }.remedy();
+            assert_eq!(remedy == Remedy::Reject, number < 0x100, "{code}");
+        }
+        let fault = |number| DeviceError::Fault { code: FaultCode::from_number(number) };
+        assert_eq!(fault(0x0101).remedy(), Remedy::Retry);
+        assert_eq!(fault(0x0204).remedy(), Remedy::Recalibrate);
+        assert_eq!(fault(0x0201).remedy(), Remedy::Park);
+        assert_eq!(fault(0xffff).remedy(), Remedy::Stop);
+    }
+
+    #[test]
+    fn messages_say_what_where_and_what_to_do() {
+        let error = DeviceError::TooManySymbols { given: 300, most: 256 };
+        assert_eq!(
+            error.to_string(),
+            "300 symbols in one run, the program takes at most 256: split the run"
+        );
+        let violations = vec![
+            Violation::WrongShape { rows: 4, columns: 4, chip_rows: 64, chip_columns: 64 },
+            Violation::NoSymbols,
+        ];
+        let error = DeviceError::ProgramRefused { violations };
+        assert_eq!(
+            error.to_string(),
+            "the device refuses the program, 2 violations, the first: made for 4x4 cells, \
+             the chip has 64x64"
+        );
+        assert_eq!(error.remedy(), Remedy::Reject);
+        assert_eq!(DeviceError::LinkLost.remedy(), Remedy::Stop);
+        assert_eq!(DeviceError::TimedOut { waited_ms: 5 }.remedy(), Remedy::Retry);
+    }
+}

@@ -1,0 +1,31 @@
+//! Checkpoints: a directory with `manifest.json` and safetensors shards.
+//!
+//! The manifest holds the configuration of the model and, for each shard, its path, size and
+//! BLAKE3 digest. The writer makes one shard `base.safetensors` for the dense tensors and one
+//! `tier-NAME.safetensors` per tier; the reader takes any number of shards per tier.
+//!
+//! Everything read is treated as untrusted: a shard is used only after its size and digest agree
+//! with the manifest, a tensor only after its name, shape, type and values agree with the
+//! configuration. A manifest is trusted as it is; whoever needs to know that it is the right one
+//! compares [`Checkpoint::digest`].
+//!
+//! **Invariant:** the same tensors, configuration and provenance give the same bytes.
+
+mod digest;
+mod error;
+mod manifest;
+mod read;
+mod shard;
+mod source;
+mod verify;
+mod write;
+
+pub use digest::{Digest, InvalidDigest};
+pub use error::{CheckpointError, HeaderProblem, TensorProblem, WriteError};
+pub use manifest::{EscapingPath, FORMAT, Manifest, ShardEntry, ShardPath, VERSION};
+pub use read::Checkpoint;
+pub use verify::{OFFENCES_MAX, Report};
+pub use write::{Dtype, encode, write_dir};
+
+/// The name of the manifest within a checkpoint.
+pub const MANIFEST: &str = "manifest.json";

@@ -1,0 +1,27 @@
+//! Behaves like a card with photonic arrays: the same codes, cycles and joules, from one chip
+//! description and one seed.
+//!
+//! * [`SimDevice`] stands behind the ordinary device seam.
+//! * [`optics`] turns the chip description into noise in units of the exact sum.
+//! * [`events`] plays a program as discrete events.
+//! * [`budget`] predicts in closed form what [`SimDevice`] shows by experiment.
+//!
+//! **Invariant:** every random number is a function of the seed, the [`Term`], and the name of what
+//! it disturbs: a cell, or one output of one symbol in one stream. So a term can be switched without
+//! touching the others, and neither the order nor the size of batches matters. With
+//! [`Terms::none`] the device equals the integer meaning of the program, bit for bit.
+
+mod arrays;
+pub mod budget;
+mod cells;
+mod device;
+pub mod events;
+mod noise;
+mod open;
+pub mod optics;
+mod terms;
+mod tile_cache;
+
+pub use device::{SimDevice, SimOptions};
+pub use open::{OpenError, open};
+pub use terms::{ParseTermsError, Term, Terms};

@@ -1,0 +1,111 @@
+use crate::Term;
+use litecore_hal::SymbolTag;
+use litecore_kernels::normal::standard_normals;
+use litecore_types::Seed;
+use litecore_types::program::{Action, Program};
+use std::collections::BTreeMap;
+
+/// The terms that draw once for each sample, in the order of their draws.
+pub(crate) const DYNAMIC: [Term; 3] = [Term::Shot, Term::Receiver, Term::Adc];
+
+/// The key of each step's noise; zero for steps that stream nothing.
+///
+/// A stream is named by the program's name, its tile, and how many streams of that tile came
+/// before it. Neither the schedule nor the weights are in it, so that two programs which differ in
+/// those meet the same noise.
+pub(crate) fn stream_keys(program: &Program, seed: Seed) -> Vec<u64> {
+    let named = seed.branch("noise", 0).branch(&program.name, 0);
+    let mut streams_of: BTreeMap<u32, u64> = BTreeMap::new();
+    program
+        .steps
+        .iter()
+        .map(|step| match step.action {
+            Action::Stream { tile, .. } => {
+                let before = streams_of.entry(tile.0).or_insert(0);
+                *before += 1;
+                named.branch("tile", u64::from(tile.0)).key("stream", *before - 1)
+            }
+            _ => 0,
+        })
+        .collect()
+}
+
+/// Draws the noise of one symbol in one stream: `outputs` standard normals for each term of
+/// [`DYNAMIC`], one term after the other. `draws` may have more than these at its end.
+pub(crate) fn draw_symbol(
+    stream_key: u64,
+    tag: SymbolTag,
+    outputs: usize,
+    draws: &mut Vec<f32>,
+) -> &[f32] {
+    /// The generator works in blocks of this many, and slowly on what is left over.
+    const BLOCK: usize = 128;
+    let wanted = DYNAMIC.len() * outputs;
+    let rounded = if wanted < BLOCK / 4 { wanted } else { wanted.next_multiple_of(BLOCK) };
+    draws.resize(rounded, 0.0);
+    standard_normals(stream_key ^ spread(tag.0), 0, draws);
+    &draws[..wanted]
+}
+
+/// A permutation of the words in which neighbors have nothing in common: the mixer of `SplitMix64`
+/// (Steele, Lea and Flood, 2014).
+fn spread(word: u64) -> u64 {
+    let z = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use litecore_kernels::normal::standard_normal;
+
+    #[test]
+    fn the_mixer_gives_the_published_sequence() {
+        // The first outputs of SplitMix64 seeded with 1234567, as widely published.
+        let outputs: Vec<u64> = (0..3_u64)
+            .map(|i| spread(1_234_567_u64.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
+            .collect();
+        assert_eq!(
+            outputs,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+    }
+
+    #[test]
+    fn draws_are_the_normals_of_the_symbol_whatever_is_drawn_around_them() {
+        let mut draws = vec![9.0; 1000];
+        for (outputs, tag) in [(4, 0), (11, 1), (64, u64::MAX), (100, 77)] {
+            let drawn = draw_symbol(5, SymbolTag(tag), outputs, &mut draws);
+            assert_eq!(drawn.len(), 3 * outputs);
+            for (counter, draw) in (0..).zip(drawn) {
+                let expected = standard_normal(5 ^ spread(tag), counter);
+                assert_eq!(draw.to_bits(), expected.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn streams_are_named_by_tile_and_turn() {
+        let program: Program = "program \"p\" chip=tiny-4 rows=4 columns=4 packing=conjugate \
+            symbols_max=1 useful_macs=0\n\
+            step 0 move_in to=0\n\
+            step 1 stream array=0 bank=0 tile=0 from=0 from_offset=0 shift=5 to=0 to_offset=0 accumulate_shift=0 first=1\n\
+            step 2 stream array=0 bank=0 tile=1 from=0 from_offset=0 shift=5 to=0 to_offset=0 accumulate_shift=0 first=1\n\
+            step 3 stream array=0 bank=0 tile=0 from=0 from_offset=0 shift=6 to=0 to_offset=0 accumulate_shift=0 first=1\n"
+            .parse()
+            .unwrap();
+        let keys = stream_keys(&program, Seed(1));
+        assert_eq!(keys[0], 0);
+        assert!(keys[1] != keys[2] && keys[1] != keys[3] && keys[2] != keys[3]);
+        let mut reordered = program.clone();
+        reordered.steps.swap(1, 2);
+        let again = stream_keys(&reordered, Seed(1));
+        assert_eq!((again[2], again[1], again[3]), (keys[1], keys[2], keys[3]));
+        let mut renamed = program;
+        renamed.name = "q".to_owned();
+        assert_ne!(stream_keys(&renamed, Seed(1))[1], keys[1]);
+        assert_ne!(stream_keys(&reordered, Seed(2))[2], keys[1]);
+    }
+}

@@ -1,0 +1,8 @@
+//! The simulated card from outside: through the device seam, as everybody uses it.
+
+#[cfg(test)]
+mod closed_forms;
+#[cfg(test)]
+mod seam;
+#[cfg(test)]
+mod single_tile;

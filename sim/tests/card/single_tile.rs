@@ -1,0 +1,163 @@
+//! One tile on a simulated card: random codes in, converter codes out, nothing in between.
+
+use litecore_hal::{Device, ImageId, RunOutcome, RunRequest, SymbolTag};
+use litecore_kernels::codes;
+use litecore_sim::{SimDevice, SimOptions, Terms};
+use litecore_types::Seed;
+use litecore_types::chip::{ChipDescription, Override, builtin_text};
+use litecore_types::program::{
+    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile,
+    TileId, VerifiedProgram,
+};
+use std::sync::Arc;
+
+/// A shipped chip with some values replaced.
+pub(crate) fn chip_with(name: &str, changes: &[(&str, &str)]) -> ChipDescription {
+    let changes: Vec<Override> = changes
+        .iter()
+        .map(|(path, value)| Override { path: (*path).to_owned(), value: (*value).to_owned() })
+        .collect();
+    ChipDescription::from_toml_with(builtin_text(name).unwrap(), name, &changes).unwrap()
+}
+
+/// Random codes, uniform over ±127.
+pub(crate) fn random_codes(label: &str, count: usize) -> Vec<i8> {
+    (0..count as u64)
+        .map(|index| u8::try_from(Seed(11).key(label, index) % 255).unwrap())
+        .map(|code| code.wrapping_sub(127).cast_signed())
+        .collect()
+}
+
+/// A tile, inputs for it, and what comes out of it when nothing disturbs.
+pub(crate) struct SingleTile {
+    pub(crate) chip: ChipDescription,
+    pub(crate) program: Arc<VerifiedProgram>,
+    pub(crate) weights: Vec<i8>,
+    pub(crate) shift: u8,
+    pub(crate) symbols: usize,
+    pub(crate) x: Vec<i8>,
+    pub(crate) sums: Vec<i32>,
+}
+
+impl SingleTile {
+    /// Uniform random codes; every vector holds one code of 127, so that its scale is one.
+    pub(crate) fn random(chip: ChipDescription, shift: u8, symbols: usize) -> Self {
+        let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
+        let weights = random_codes("weights", inputs * outputs);
+        let mut x = random_codes("inputs", symbols * inputs);
+        for vector in x.chunks_exact_mut(inputs) {
+            vector[inputs - 1] = 127;
+        }
+        let mut sums = vec![0; symbols * outputs];
+        codes::tile_product_reference(&weights, inputs, outputs, &x, &mut sums);
+        let program = Arc::new(one_stream(&chip, &weights, shift, symbols));
+        Self { chip, program, weights, shift, symbols, x, sums }
+    }
+
+    /// The converter codes of a new device, tags counting from zero.
+    pub(crate) fn codes(&self, terms: Terms, seed: u128) -> Vec<i32> {
+        let mut device = self.device(terms, seed);
+        let image = device.load(Arc::clone(&self.program)).unwrap();
+        let tags: Vec<SymbolTag> = (0..self.symbols as u64).map(SymbolTag).collect();
+        integers(&run(&mut device, image, &tags, &self.x).outputs)
+    }
+
+    pub(crate) fn device(&self, terms: Terms, seed: u128) -> SimDevice {
+        let options = SimOptions { seed: Seed(seed), terms, record_timeline: false };
+        SimDevice::new(self.chip.clone(), options)
+    }
+
+    /// Mean-square sum over mean-square error of codes, in dB.
+    pub(crate) fn snr_rms_db(&self, codes: &[i32]) -> f64 {
+        let step = f64::from(1_u32 << self.shift);
+        let (mut signal, mut error) = (0.0, 0.0);
+        for (&sum, &code) in self.sums.iter().zip(codes) {
+            let (sum, code) = (f64::from(sum), f64::from(code));
+            signal += sum * sum;
+            error += (code * step - sum) * (code * step - sum);
+        }
+        decibels(signal / error)
+    }
+}
+
+/// Runs codes through an image.
+pub(crate) fn run(
+    device: &mut SimDevice,
+    image: ImageId,
+    tags: &[SymbolTag],
+    x: &[i8],
+) -> RunOutcome {
+    let inputs: Vec<f32> = x.iter().map(|&code| f32::from(code)).collect();
+    device.run(&RunRequest { image, tags, inputs: &inputs }).unwrap()
+}
+
+pub(crate) fn decibels(ratio: f64) -> f64 {
+    10.0 * pxfm::f_log10(ratio)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "converter codes are small integers")]
+fn integers(outputs: &[f32]) -> Vec<i32> {
+    outputs.iter().map(|&output| output as i32).collect()
+}
+
+/// A program that streams whole vectors through one tile and hands out the codes.
+fn one_stream(
+    chip: &ChipDescription,
+    weights: &[i8],
+    shift: u8,
+    symbols: usize,
+) -> VerifiedProgram {
+    let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
+    let mut buffers: Vec<Buffer> = Vec::new();
+    for (kind, len) in [
+        (ElementKind::F32, inputs),
+        (ElementKind::Code, inputs),
+        (ElementKind::F32, 1),
+        (ElementKind::Accumulator, outputs),
+        (ElementKind::F32, outputs),
+    ] {
+        let end = |b: &Buffer| b.address + (b.bytes_per_symbol() * symbols) as u64;
+        let address = buffers.last().map_or(0, end);
+        buffers.push(Buffer { kind, len, address });
+    }
+    let [x, codes, scale, sums, y] = [0, 1, 2, 3, 4].map(BufferId);
+    let tile = TileId(0);
+    let stream = Action::Stream {
+        array: 0,
+        bank: 0,
+        tile,
+        from: codes,
+        from_offset: 0,
+        shift,
+        to: sums,
+        to_offset: 0,
+        accumulate_shift: 0,
+        first: true,
+    };
+    let step = |action, after: &[u32]| Step {
+        action,
+        after: after.iter().copied().map(StepIndex).collect(),
+    };
+    let program = Program {
+        name: "one stream".to_owned(),
+        chip: chip.name.clone(),
+        rows: chip.array.inputs,
+        columns: chip.array.outputs,
+        packing: Packing::Conjugate,
+        symbols_max: symbols as u64,
+        useful_macs_per_symbol: (inputs * outputs) as u64,
+        buffers,
+        tiles: vec![Tile { codes: weights.to_vec() }],
+        tables: vec![vec![1.0; outputs]],
+        steps: vec![
+            step(Action::MoveIn { to: x }, &[]),
+            step(Action::LoadBank { array: 0, bank: 0, tile }, &[]),
+            step(Action::Settle { array: 0, bank: 0 }, &[1]),
+            step(Action::Quantise { from: x, to: codes, scale }, &[0]),
+            step(stream, &[2, 3]),
+            step(Action::Dequantise { from: sums, scale, table: TableId(0), to: y }, &[3, 4]),
+            step(Action::MoveOut { from: y }, &[5]),
+        ],
+    };
+    VerifiedProgram::new(program, chip).unwrap()
+}

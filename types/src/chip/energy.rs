@@ -1,0 +1,80 @@
+//! What each step of a program costs: the only place where energies come from.
+
+use super::ChipDescription;
+use crate::program::{Action, Program};
+use crate::{Component, Cycles, EnergyLedger};
+
+impl ChipDescription {
+    /// Charges the dynamic energy of `action` on `symbols` input vectors.
+    ///
+    /// Event counts per step: two conversions and two drives per row and symbol (in-phase and
+    /// quadrature), one sample per column and symbol, one conversion and one fetched byte per
+    /// weight code, one digital operation per element, and every byte of the vectors that enter or leave a
+    /// buffer.
+    pub fn charge_step(
+        &self,
+        program: &Program,
+        action: &Action,
+        symbols: u64,
+        ledger: &mut EnergyLedger,
+    ) {
+        let symbols = symbols as f64;
+        let bytes = |id| symbols * program.buffer(id).bytes_per_symbol() as f64;
+        let sram = self.memory.sram_energy_j_per_byte.value;
+        let digital = self.vector.energy_j_per_element.value;
+        match *action {
+            Action::MoveIn { to: buffer } | Action::MoveOut { from: buffer } => {
+                ledger
+                    .charge(Component::HostLink, bytes(buffer) * self.host.energy_j_per_byte.value);
+                ledger.charge(Component::Sram, bytes(buffer) * sram);
+            }
+            Action::LoadBank { tile, .. } => {
+                let codes = program.tile(tile).codes.len() as f64;
+                ledger.charge(
+                    Component::WeightFetch,
+                    codes * self.weights.fetch_energy_j_per_byte.value,
+                );
+                ledger.charge(Component::WeightDac, codes * self.weights.dac_energy_j.value);
+            }
+            Action::Settle { .. } => {}
+            Action::Stream { .. } => {
+                let drives = symbols * 2.0 * self.array.inputs as f64;
+                let samples = symbols * self.array.outputs as f64;
+                ledger.charge(Component::InputDac, drives * self.dac.energy_j.value);
+                ledger.charge(Component::Modulator, drives * self.dac.modulator_energy_j.value);
+                ledger.charge(Component::Receiver, samples * self.receiver.energy_j.value);
+                ledger.charge(Component::Adc, samples * self.adc.energy_j.value);
+                ledger.charge(Component::Digital, samples * digital);
+                // One byte per drive in; four bytes per sample read and written back.
+                ledger.charge(Component::Sram, (drives + 8.0 * samples) * sram);
+            }
+            Action::Quantise { from, to, .. } | Action::Dequantise { from, to, .. } => {
+                ledger.charge(
+                    Component::Digital,
+                    symbols * program.buffer(from).len as f64 * digital,
+                );
+                ledger.charge(Component::Sram, (bytes(from) + bytes(to)) * sram);
+            }
+            Action::SwiGlu { gate, up, to } => {
+                ledger
+                    .charge(Component::Digital, symbols * program.buffer(to).len as f64 * digital);
+                ledger.charge(Component::Sram, (bytes(gate) + bytes(up) + bytes(to)) * sram);
+            }
+        }
+    }
+
+    /// Charges what runs by time alone for `duration`: the lasers and the hold power of all arrays.
+    pub fn charge_static(&self, duration: Cycles, ledger: &mut EnergyLedger) {
+        let seconds = duration.seconds(self.clock.symbol_rate_hz.value);
+        let arrays = self.array.arrays as f64;
+        let light =
+            self.laser.power_w.value + self.array.outputs as f64 * self.receiver.lo_power_w.value;
+        let cells = (self.array.inputs * self.array.outputs) as f64;
+        ledger.charge(
+            Component::Laser,
+            arrays * light / self.laser.wall_plug_efficiency.value * seconds,
+        );
+        ledger
+            .charge(Component::WeightHold, arrays * cells * self.cell.hold_power_w.value * seconds);
+    }
+}

@@ -1,0 +1,114 @@
+//! Chip descriptions: the one place where a chip model's physical numbers are written down.
+//!
+//! A description is a TOML file (see `chips/`). Every physical number is a [`Quantity`]: a value
+//! in the unit its key names, an uncertainty in the same unit, and a source. Reading checks the
+//! whole file and lists every offence with the path of its key.
+
+mod catalog;
+pub mod energy;
+mod quantity;
+mod read;
+mod sections;
+pub mod timing;
+
+pub use catalog::{BUILTIN_NAMES, builtin, builtin_text};
+pub use quantity::{Quantity, Range};
+pub use read::{ChipError, ChipIssue, Override};
+pub use sections::{
+    Adc, Array, Cell, CellType, Clock, Dac, Host, Laser, Memory, OpticalPath, Readout, Receiver,
+    Vector, Weights,
+};
+
+use serde::Serialize;
+
+/// One chip model: geometry, optics, converters, clocks, memories and the energy of each event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChipDescription {
+    /// The name used in device addresses, e.g. `ref-64-eo`.
+    pub name: String,
+    /// One sentence on what this chip is.
+    pub summary: String,
+    /// Geometry of the cell array.
+    pub array: Array,
+    /// The symbol clock.
+    pub clock: Clock,
+    /// Signal laser and its efficiency.
+    pub laser: Laser,
+    /// Losses between the laser and the detectors.
+    pub path: OpticalPath,
+    /// Homodyne receivers.
+    pub receiver: Receiver,
+    /// Input converters and modulators.
+    pub dac: Dac,
+    /// Output converters.
+    pub adc: Adc,
+    /// The weight cells and what calibration leaves of their errors.
+    pub cell: Cell,
+    /// How weights reach the cells.
+    pub weights: Weights,
+    /// On-card memories.
+    pub memory: Memory,
+    /// The digital vector unit.
+    pub vector: Vector,
+    /// The link to the host.
+    pub host: Host,
+}
+
+impl ChipDescription {
+    /// Reads a description from TOML text; `origin` names the text in errors.
+    ///
+    /// Errors: every missing, unknown, mistyped or out-of-range key at once.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ChipError> {
+        Self::from_toml_with(text, origin, &[])
+    }
+
+    /// Like [`Self::from_toml`], with values replaced before they are checked.
+    pub fn from_toml_with(
+        text: &str,
+        origin: &str,
+        overrides: &[Override],
+    ) -> Result<Self, ChipError> {
+        read::read(text, origin, overrides)
+    }
+
+    /// Inputs of a real matrix tile in conjugate folding: two per physical row.
+    pub fn tile_inputs(&self) -> usize {
+        2 * self.array.inputs
+    }
+
+    /// Outputs of a real matrix tile in conjugate folding: one per physical column.
+    pub fn tile_outputs(&self) -> usize {
+        self.array.outputs
+    }
+
+    /// Largest magnitude of an input code.
+    pub fn input_limit(&self) -> i32 {
+        (1 << (self.dac.bits - 1)) - 1
+    }
+
+    /// Largest magnitude of a weight code.
+    pub fn weight_limit(&self) -> i32 {
+        (1 << (self.weights.bits - 1)) - 1
+    }
+
+    /// The shift at which the ADC range just covers the largest possible accumulation.
+    ///
+    /// Analog gain `G = 2^g` lowers it by `g`.
+    pub fn full_scale_shift(&self) -> u8 {
+        let inputs = self.tile_inputs() as u64;
+        let largest = inputs
+            * u64::from(self.input_limit().unsigned_abs() * self.weight_limit().unsigned_abs());
+        let half_range = 1_u64 << (self.adc.bits - 1);
+        let mut shift = 0;
+        while (half_range << shift) <= largest {
+            shift += 1;
+        }
+        shift
+    }
+
+    /// The gain shifts the receiver offers: from full gain to unity.
+    pub fn gain_shifts(&self) -> std::ops::RangeInclusive<u8> {
+        let unity = self.full_scale_shift();
+        unity.saturating_sub(self.receiver.gain_log2_max)..=unity
+    }
+}

@@ -1,0 +1,113 @@
+//! What the verifier can find, and how it says so.
+
+use super::{BufferId, ElementKind, StepIndex, TableId, TileId};
+use std::fmt;
+
+/// Why a program may not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
+pub enum Violation {
+    WrongChip { compiled_for: String, chip: String },
+    WrongShape { rows: usize, columns: usize, chip_rows: usize, chip_columns: usize },
+    NoSymbols,
+    EmptyBuffer { buffer: BufferId },
+    NoSuchBuffer { step: StepIndex, buffer: BufferId },
+    NoSuchTile { step: StepIndex, tile: TileId },
+    NoSuchTable { step: StepIndex, table: TableId },
+    NoSuchBank { step: StepIndex, array: u16, bank: u16 },
+    NotEarlier { step: StepIndex, after: StepIndex },
+    TileSize { tile: TileId, codes: usize, expected: usize },
+    CodeRange { tile: TileId, code: i8, limit: i32 },
+    WrongKind { step: StepIndex, buffer: BufferId, kind: ElementKind, expected: ElementKind },
+    WrongLength { step: StepIndex, buffer: BufferId, len: usize, expected: usize },
+    Aliased { step: StepIndex, buffer: BufferId },
+    OffsetBeyondEnd { step: StepIndex, buffer: BufferId, offset: u32, len: usize },
+    OutsideMemory { buffer: BufferId, end: u128, sram_bytes: u64 },
+    Overlap { first: BufferId, second: BufferId },
+    GainRange { step: StepIndex, shift: u8, lowest: u8, highest: u8 },
+    TileNotLoaded { step: StepIndex, array: u16, bank: u16, tile: TileId },
+    NotSettled { step: StepIndex, array: u16, bank: u16 },
+    BankInUse { step: StepIndex, array: u16, bank: u16, by: StepIndex },
+    Unordered { step: StepIndex, buffer: BufferId, conflicts_with: StepIndex },
+    ReadBeforeWritten { step: StepIndex, buffer: BufferId, element: usize },
+    AccumulatorOverflow { step: StepIndex, buffer: BufferId, bits: u32 },
+    MoveCount { moves_in: usize, moves_out: usize },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongChip { compiled_for, chip } => {
+                write!(f, "compiled for chip {compiled_for}, not {chip}: compile again")
+            }
+            Self::WrongShape { rows, columns, chip_rows, chip_columns } => {
+                write!(
+                    f,
+                    "made for {rows}x{columns} cells, the chip has {chip_rows}x{chip_columns}"
+                )
+            }
+            Self::NoSymbols => write!(f, "symbols_max is zero"),
+            Self::EmptyBuffer { buffer } => write!(f, "buffer {} has no elements", buffer.0),
+            Self::NoSuchBuffer { step, buffer } => write!(f, "{step}: no buffer {}", buffer.0),
+            Self::NoSuchTile { step, tile } => write!(f, "{step}: no tile {}", tile.0),
+            Self::NoSuchTable { step, table } => write!(f, "{step}: no table {}", table.0),
+            Self::NoSuchBank { step, array, bank } => {
+                write!(f, "{step}: no bank {bank} of array {array}")
+            }
+            Self::NotEarlier { step, after } => {
+                write!(f, "{step} waits for {after}, which is not an earlier step")
+            }
+            Self::TileSize { tile, codes, expected } => {
+                write!(f, "tile {} has {codes} codes, the array needs {expected}", tile.0)
+            }
+            Self::CodeRange { tile, code, limit } => {
+                write!(f, "tile {} has code {code}, the cells reach ±{limit}", tile.0)
+            }
+            Self::WrongKind { step, buffer, kind, expected } => {
+                write!(f, "{step}: buffer {} is {kind:?}, must be {expected:?}", buffer.0)
+            }
+            Self::WrongLength { step, buffer, len, expected } => {
+                write!(f, "{step}: buffer {} has {len} elements, must have {expected}", buffer.0)
+            }
+            Self::Aliased { step, buffer } => {
+                write!(f, "{step}: buffer {} is read and written at once", buffer.0)
+            }
+            Self::OffsetBeyondEnd { step, buffer, offset, len } => {
+                write!(f, "{step}: offset {offset} is beyond the {len} of buffer {}", buffer.0)
+            }
+            Self::OutsideMemory { buffer, end, sram_bytes } => {
+                write!(f, "buffer {} ends at byte {end} of {sram_bytes}", buffer.0)
+            }
+            Self::Overlap { first, second } => {
+                write!(f, "buffers {} and {} overlap", first.0, second.0)
+            }
+            Self::GainRange { step, shift, lowest, highest } => {
+                write!(f, "{step}: gain shift {shift}, the receiver offers {lowest} to {highest}")
+            }
+            Self::TileNotLoaded { step, array, bank, tile } => {
+                write!(f, "{step}: bank {bank} of array {array} does not hold tile {}", tile.0)
+            }
+            Self::NotSettled { step, array, bank } => {
+                write!(f, "{step}: bank {bank} of array {array} is used before it settled")
+            }
+            Self::BankInUse { step, array, bank, by } => {
+                write!(f, "{step}: loads bank {bank} of array {array} while {by} may still use it")
+            }
+            Self::Unordered { step, buffer, conflicts_with } => write!(
+                f,
+                "{step} does not wait for {conflicts_with}, which uses the same buffer {}",
+                buffer.0
+            ),
+            Self::ReadBeforeWritten { step, buffer, element } => {
+                write!(f, "{step}: reads element {element} of buffer {} unwritten", buffer.0)
+            }
+            Self::AccumulatorOverflow { step, buffer, bits } => {
+                write!(f, "{step}: accumulators of buffer {} may need {bits} bits", buffer.0)
+            }
+            Self::MoveCount { moves_in, moves_out } => {
+                write!(f, "{moves_in} moves in and {moves_out} out, must be one of each")
+            }
+        }
+    }
+}

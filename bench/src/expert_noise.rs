@@ -15,6 +15,7 @@
 use litecore_compiler::CompiledModel;
 use litecore_kernels::codes;
 use litecore_kernels::program::{Converters, Fast, Workspace, execute};
+use litecore_model::ExpertKey;
 use litecore_runtime::{Executor, ExpertCall, RuntimeError, Signal};
 use litecore_sim::Terms;
 use litecore_sim::budget::{Budget, Source, Statistics};
@@ -31,13 +32,26 @@ pub struct NoisePredictor<'m> {
     arithmetic: Fast,
     workspace: Workspace,
     layers: BTreeMap<u32, Signal>,
+    /// The budget of each tile, by layer, expert and tile.
+    tiles: BTreeMap<(u32, ExpertKey, u32), TileNoise>,
+}
+
+/// The noise variance of a tile's sums, in units of the exact sum, as a function of the data.
+///
+/// Every term is constant, or proportional to the mean square of the inputs or of the sums.
+#[derive(Clone, Copy, Debug)]
+struct TileNoise {
+    constant: f64,
+    per_input: f64,
+    per_sum: f64,
 }
 
 impl<'m> NoisePredictor<'m> {
     /// Predicts for a chip with these impairments on.
     pub fn new(model: &'m CompiledModel, terms: Terms) -> Self {
         let arithmetic = Fast::new(Converters::of(&model.chip));
-        Self { model, terms, arithmetic, workspace: Workspace::default(), layers: BTreeMap::new() }
+        let (layers, tiles) = (BTreeMap::new(), BTreeMap::new());
+        Self { model, terms, arithmetic, workspace: Workspace::default(), layers, tiles }
     }
 
     /// Predicted signal and error of each layer so far.
@@ -64,7 +78,14 @@ impl Executor for NoisePredictor<'_> {
         for input in inputs.chunks(program.input_len()) {
             execute(program, &mut self.arithmetic, input, &mut out, &mut self.workspace)
                 .map_err(|source| RuntimeError::Execute { layer, key, source })?;
-            let variances = Propagation::new(program, &self.model.chip, self.terms).run(input);
+            let (chip, terms, tiles) = (&self.model.chip, self.terms, &mut self.tiles);
+            let noise = |tile: u32, shift: u8| {
+                let codes = &program.tiles[tile as usize].codes;
+                *tiles
+                    .entry((layer, key, tile))
+                    .or_insert_with(|| TileNoise::new(chip, terms, codes, shift))
+            };
+            let variances = Propagation::new(program, chip, noise).run(input);
             for (&y, variance) in out.iter().zip(variances) {
                 signal.signal += f64::from(y) * f64::from(y);
                 signal.error += variance;
@@ -76,18 +97,19 @@ impl Executor for NoisePredictor<'_> {
 }
 
 /// One symbol on its way through a program, with the variance of every element.
-struct Propagation<'a> {
+struct Propagation<'a, N> {
     program: &'a VerifiedProgram,
     chip: &'a ChipDescription,
-    terms: Terms,
+    /// The noise of a tile at a gain shift.
+    noise: N,
     values: Vec<Vec<f64>>,
     variances: Vec<Vec<f64>>,
 }
 
-impl<'a> Propagation<'a> {
-    fn new(program: &'a VerifiedProgram, chip: &'a ChipDescription, terms: Terms) -> Self {
+impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
+    fn new(program: &'a VerifiedProgram, chip: &'a ChipDescription, noise: N) -> Self {
         let zeros = || program.buffers.iter().map(|buffer| vec![0.0; buffer.len]).collect();
-        Self { program, chip, terms, values: zeros(), variances: zeros() }
+        Self { program, chip, noise, values: zeros(), variances: zeros() }
     }
 
     /// The variances of the outputs.
@@ -170,20 +192,14 @@ impl<'a> Propagation<'a> {
                 *error += weight * weight * dx;
             }
         }
-        let inputs = self.program.tile_inputs() as f64;
-        let mean_square = |values: &mut dyn Iterator<Item = f64>, count: f64| {
-            values.map(|value| value * value).sum::<f64>() / count
+        let mean_square = |values: &[f64], count: usize| {
+            values.iter().map(|value| value * value).sum::<f64>() / count as f64
         };
-        let statistics = Statistics {
-            mean_square_sum: mean_square(&mut sums.iter().copied(), columns as f64),
-            mean_square_weight: mean_square(
-                &mut codes.iter().map(|&code| f64::from(code)),
-                codes.len() as f64,
-            ),
-            mean_square_input: mean_square(&mut x[..used].iter().copied(), inputs),
-            shift,
-        };
-        let noise = array_variance(self.chip, self.terms, &statistics);
+        let of_inputs = mean_square(&x[..used], self.program.tile_inputs());
+        let of_sums = mean_square(&sums, columns);
+        let tile_noise = (self.noise)(tile.0, shift);
+        let noise =
+            tile_noise.constant + tile_noise.per_input * of_inputs + tile_noise.per_sum * of_sums;
         let step = f64::from(1_u32 << shift.min(31));
         let gain = f64::from(1_u32 << accumulate_shift.min(31));
         let start = to_offset as usize;
@@ -202,11 +218,28 @@ fn at(id: BufferId) -> usize {
     id.0 as usize
 }
 
-/// The variance of an array's sums, in units of the exact sum; rounding is not in it.
-fn array_variance(chip: &ChipDescription, terms: Terms, statistics: &Statistics) -> f64 {
-    let budget = Budget::predict(chip, terms, statistics);
-    let parts = budget.parts.iter().filter(|(source, _)| *source != Source::Quantisation);
-    parts.map(|(_, part)| part.sigma_units * part.sigma_units).sum()
+impl TileNoise {
+    /// Asks the budget at three points; the rest is a straight line.
+    fn new(chip: &ChipDescription, terms: Terms, codes: &[i8], shift: u8) -> Self {
+        // Mean squares of the size they have, so that no digits are lost.
+        const INPUT: f64 = 1e3;
+        const SUM: f64 = 1e8;
+        let weights = codes.iter().map(|&code| f64::from(code) * f64::from(code));
+        let mean_square_weight = weights.sum::<f64>() / codes.len().max(1) as f64;
+        let variance = |mean_square_input: f64, mean_square_sum: f64| {
+            let statistics =
+                Statistics { mean_square_sum, mean_square_weight, mean_square_input, shift };
+            let budget = Budget::predict(chip, terms, &statistics);
+            let parts = budget.parts.iter().filter(|(of, _)| *of != Source::Quantisation);
+            parts.map(|(_, part)| part.sigma_units * part.sigma_units).sum::<f64>()
+        };
+        let constant = variance(0.0, 0.0);
+        Self {
+            constant,
+            per_input: (variance(INPUT, 0.0) - constant) / INPUT,
+            per_sum: (variance(0.0, SUM) - constant) / SUM,
+        }
+    }
 }
 
 /// The mean square difference of two roundings whose arguments differ by a normal of variance `v`,

@@ -8,5 +8,6 @@ pub mod gemm;
 pub mod generation;
 mod machine;
 mod rounds;
+pub mod sim;
 
 pub use machine::Machine;

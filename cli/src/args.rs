@@ -1,9 +1,12 @@
 //! What can be typed.
 
+use crate::commands::{Data, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
+use litecore_sim::Terms;
+use litecore_sim::packing::Packing;
 use litecore_types::Seed;
 use std::path::PathBuf;
 
@@ -46,6 +49,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Measure a model on a text: bits per byte, agreement with f32, SNR, cost.
     Eval(Eval),
+    /// Monte Carlo on one array: measured SNR, total and per term, next to the closed form.
+    #[command(after_help = terms_help())]
+    Sim(Sim),
     /// Measure and compare.
     #[command(subcommand)]
     Bench(Bench),
@@ -72,7 +78,7 @@ pub(crate) struct Demo {
     pub(crate) device: Device,
 }
 
-const DEMO_PROMPT: &str = "Q: What limits a coherent photonic array?\nA:";
+const DEMO_PROMPT: &str = "Q: What is shot noise?\nA:";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Chip {
@@ -86,6 +92,19 @@ pub(crate) enum Chip {
         /// Print the description itself, to start one's own from.
         #[arg(long, conflicts_with = "set")]
         toml: bool,
+        /// Replace a value before it is checked, e.g. `--set laser.power_w=0.1`.
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        set: Vec<String>,
+    },
+    /// What follows from a chip's description, and what contradicts it or its makers' claims.
+    ///
+    /// Derives loss, photons, reachable precision, power by part, energy per operation, rates,
+    /// times and geometry, each with the uncertainty it inherits, and compares them with the
+    /// section `[claims]` and with one another. A report: findings do not make it fail.
+    Check {
+        /// A shipped chip's name or a TOML file.
+        #[arg(value_name = "CHIP")]
+        chip: String,
         /// Replace a value before it is checked, e.g. `--set laser.power_w=0.1`.
         #[arg(long = "set", value_name = "PATH=VALUE")]
         set: Vec<String>,
@@ -224,12 +243,58 @@ pub(crate) struct Eval {
     pub(crate) bytes: Option<u64>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Sim {
+    /// A shipped chip's name or a TOML file.
+    #[arg(long, value_name = "CHIP", default_value = "ref-64-eo")]
+    pub(crate) chip: String,
+    /// Replace a value of the description, e.g. `--set laser.power_w=0.1`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Impairments that are on: all, none, or names with commas between them; listed below.
+    #[arg(long, value_name = "TERMS", default_value = "all")]
+    pub(crate) terms: Terms,
+    /// How real numbers are laid onto cells: single, tokens, rows, conjugate or complex.
+    #[arg(long, value_name = "PACKING", default_value = "conjugate")]
+    pub(crate) packing: Packing,
+    /// What weights and inputs are drawn from: uniform, or gaussian:SIGMAS with the largest code at
+    /// so many standard deviations.
+    #[arg(long, value_name = "DATA", default_value = "uniform")]
+    pub(crate) data: Data,
+    /// Symbols in all.
+    #[arg(long, value_name = "N", default_value_t = 4096,
+        value_parser = clap::value_parser!(u64).range(1..=SYMBOLS_MAX))]
+    pub(crate) symbols: u64,
+    /// Chips of the model the symbols are spread over, each with cells and a tile of its own; left
+    /// out, enough that static errors average out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) instances: Option<u64>,
+    /// The gain: the converter's step is 2^SHIFT units of the exact sum; left out, the gain of
+    /// least error on an ideal chip.
+    #[arg(long, value_name = "SHIFT")]
+    pub(crate) shift: Option<u8>,
+    /// The root of all chance.
+    #[arg(long, default_value = "0")]
+    pub(crate) seed: Seed,
+    /// Draws the error histogram, the constellation and the noise budget into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+const SYMBOLS_MAX: u64 = 10_000_000;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Deterministic products against the best Rust GEMM crate, and bytes per second by executor.
     Kernels {
         /// Seconds spent on each measurement.
         #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
+        seconds: f64,
+    },
+    /// A noisy array against the best Rust GEMM crate's plain product of the same size.
+    Sim {
+        /// Seconds spent on each measurement.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
         seconds: f64,
     },
 }

@@ -64,6 +64,16 @@ pub(crate) enum CliError {
     Open(#[from] litecore_sim::OpenError),
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+    #[error(transparent)]
+    Packing(#[from] litecore_sim::packing::PackingError),
+    #[error(transparent)]
+    Array(#[from] litecore_sim::array::ArrayError),
+    #[error(
+        "one tile does not fit the chip, {} violations, the first: {}",
+        violations.len(),
+        violations.first().map(ToString::to_string).unwrap_or_default()
+    )]
+    DoesNotFit { violations: Vec<litecore_types::program::Violation> },
     #[error("cannot draw {path}: {why}", path = path.display())]
     Plot { path: PathBuf, why: String },
 }
@@ -80,6 +90,7 @@ impl CliError {
             | Self::AlreadyCompiled { .. }
             | Self::Tier(_)
             | Self::NoFloatExperts
+            | Self::Array(_)
             | Self::Runtime(RuntimeError::EmptyPrompt | RuntimeError::Temperature { .. }) => 2,
             Self::Device(_)
             | Self::Open(_)

@@ -45,9 +45,13 @@ impl CompileOptions {
 ///
 /// A description read from a file is within these ranges; one made in memory need not be.
 pub(crate) fn check_chip(chip: &ChipDescription, layer: &str) -> Result<(), CompileError> {
-    // A new cell type or read-out must be looked at here.
+    // A new cell type or read-out must be looked at here. Conjugate folding needs any cell that
+    // holds a complex weight, and the in-phase output, which both read-outs have.
     match (chip.array.cell_type, chip.receiver.readout) {
-        (CellType::Interferometer, Readout::I) => {}
+        (
+            CellType::Interferometer | CellType::RingPair | CellType::PhaseChange,
+            Readout::I | Readout::Iq,
+        ) => {}
     }
     let (dac, adc, weights) = (chip.dac.bits, chip.adc.bits, chip.weights.bits);
     let properties = [

@@ -93,6 +93,7 @@ fn small_chips() -> impl Strategy<Value = ChipDescription> {
                     ("array.arrays", &text(arrays)),
                     ("array.banks", &text(banks)),
                     ("dac.bits", &text(dac.into())),
+                    ("dac.enob", "ideal"),
                     ("adc.bits", &text(adc.into())),
                     ("adc.enob", "2.5"),
                     ("weights.bits", &text(weights.into())),

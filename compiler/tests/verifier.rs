@@ -96,6 +96,44 @@ fn empty_buffer() {
 }
 
 #[test]
+fn not_connected() {
+    let (chip, mut program) = good();
+    // The settle of the second bank goes ahead of the first bank's stream.
+    let (stream, settle) = (position(&program, 0, is_stream), position(&program, 1, is_settle));
+    let moved = program.steps[settle].clone();
+    let Action::Settle { array, bank } = moved.action else { panic!("a settle") };
+    program.steps[stream + 1].after.clear();
+    let load = position(&program, 1, is_load);
+    program.steps.swap(load, stream);
+    let number = |index: usize| StepIndex(u32::try_from(index).expect("few steps"));
+    for step in &mut program.steps {
+        for after in &mut step.after {
+            if *after == number(load) {
+                *after = number(stream);
+            } else if *after == number(stream) {
+                *after = number(load);
+            }
+        }
+        step.after.sort_unstable();
+    }
+    program.steps.swap(settle, load);
+    for step in &mut program.steps {
+        for after in &mut step.after {
+            if *after == number(settle) {
+                *after = number(load);
+            } else if *after == number(load) {
+                *after = number(settle);
+            }
+        }
+        step.after.sort_unstable();
+    }
+    assert_has!(
+        violations(&chip, program),
+        Violation::NotConnected { array: a, connected: c, .. } if *a == array && *c == bank
+    );
+}
+
+#[test]
 fn aliased() {
     let chip = chip("tiny-4", &[]);
     let mut program = Program::clone(&SampleExpert::gaussian(2, 8, 8).compile(&chip).program);

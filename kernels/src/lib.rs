@@ -16,5 +16,6 @@ pub mod math;
 pub mod normal;
 pub mod program;
 pub mod s2;
+pub mod sample;
 
 pub use isa::Isa;

@@ -1,5 +1,6 @@
 use crate::Terms;
 use crate::arrays::{Arrays, Run};
+use crate::dynamic::Draws;
 use crate::events::{self, Schedule, StepSpan};
 use crate::noise::stream_keys;
 use litecore_hal::{Capabilities, Device, DeviceError, ImageId, RunOutcome, RunRequest, Telemetry};
@@ -49,7 +50,7 @@ impl SimDevice {
         let serial = format!("sim-{}", options.seed.0);
         Self {
             capabilities: Capabilities::of(&chip, serial, true),
-            arrays: Arrays::new(chip.clone(), options.terms, options.seed),
+            arrays: Arrays::new(&chip, options.terms, options.seed),
             images: Vec::new(),
             workspace: Workspace::default(),
             last_timeline: None,
@@ -57,6 +58,13 @@ impl SimDevice {
             chip,
             options,
         }
+    }
+
+    /// Chooses how noise is drawn; at first it is [`Draws::Merged`].
+    #[must_use]
+    pub fn with_draws(mut self, draws: Draws) -> Self {
+        self.arrays = self.arrays.with_draws(draws);
+        self
     }
 
     /// The chip model.

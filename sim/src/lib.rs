@@ -11,16 +11,27 @@
 //! touching the others, and neither the order nor the size of batches matters. With
 //! [`Terms::none`] the device equals the integer meaning of the program, bit for bit.
 
+pub mod array;
 mod arrays;
+pub mod audit;
 pub mod budget;
-mod cells;
 mod device;
+pub mod dynamic;
 pub mod events;
+pub mod fidelity;
+mod fold;
+pub mod homodyne;
+pub mod mesh;
 mod noise;
 mod open;
 pub mod optics;
+pub mod packing;
+pub mod poisson;
+pub mod quantiser;
 mod terms;
+pub mod thermal;
 mod tile_cache;
+pub mod uniform;
 
 pub use device::{SimDevice, SimOptions};
 pub use open::{OpenError, open};

@@ -5,9 +5,6 @@ use litecore_types::Seed;
 use litecore_types::program::{Action, Program};
 use std::collections::BTreeMap;
 
-/// The terms that draw once for each sample, in the order of their draws.
-pub(crate) const DYNAMIC: [Term; 3] = [Term::Shot, Term::Receiver, Term::Adc];
-
 /// The key of each step's noise; zero for steps that stream nothing.
 ///
 /// A stream is named by the program's name, its tile, and how many streams of that tile came
@@ -30,21 +27,57 @@ pub(crate) fn stream_keys(program: &Program, seed: Seed) -> Vec<u64> {
         .collect()
 }
 
-/// Draws the noise of one symbol in one stream: `outputs` standard normals for each term of
-/// [`DYNAMIC`], one term after the other. `draws` may have more than these at its end.
-pub(crate) fn draw_symbol(
-    stream_key: u64,
-    tag: SymbolTag,
-    outputs: usize,
-    draws: &mut Vec<f32>,
-) -> &[f32] {
-    /// The generator works in blocks of this many, and slowly on what is left over.
-    const BLOCK: usize = 128;
-    let wanted = DYNAMIC.len() * outputs;
-    let rounded = if wanted < BLOCK / 4 { wanted } else { wanted.next_multiple_of(BLOCK) };
-    draws.resize(rounded, 0.0);
-    standard_normals(stream_key ^ spread(tag.0), 0, draws);
-    &draws[..wanted]
+/// The key of one term's normals in a stream.
+pub(crate) fn term_key(stream_key: u64, term: Term) -> u64 {
+    spread(stream_key.wrapping_add(1 + term as u64))
+}
+
+/// A buffer for the normals of one symbol.
+#[derive(Default)]
+pub(crate) struct Normals(Vec<f32>);
+
+impl Normals {
+    /// The first `count` standard normals of one symbol under a key.
+    pub(crate) fn draw(&mut self, key: u64, tag: SymbolTag, count: usize) -> &[f32] {
+        /// The generator works in blocks of this many, and slowly on what is left over.
+        const BLOCK: usize = 128;
+        let rounded = if count < BLOCK / 4 { count } else { count.next_multiple_of(BLOCK) };
+        self.0.resize(rounded, 0.0);
+        standard_normals(key ^ spread(tag.0), 0, &mut self.0);
+        &self.0[..count]
+    }
+}
+
+/// What one symbol has in common for all outputs: standard normals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SymbolCommons {
+    /// For the intensity of signal and oscillator together.
+    pub(crate) intensity: f32,
+    /// For the intensity of the oscillator as it passes the balanced pairs.
+    pub(crate) oscillator: f32,
+    /// For the phase between signal and oscillator.
+    pub(crate) phase: f32,
+}
+
+impl SymbolCommons {
+    /// Those of each tag: four normals under the stream's own key, counted from four times the tag.
+    pub(crate) fn draw(stream_key: u64, tags: &[SymbolTag], commons: &mut Vec<Self>) {
+        const EACH: usize = 4;
+        let key = spread(stream_key ^ u64::MAX);
+        commons.clear();
+        let mut normals = [0.0; 64 * EACH];
+        for tags in tags.chunk_by(|a, b| a.0.wrapping_add(1) == b.0).flat_map(|run| run.chunks(64))
+        {
+            // A run of tags is one run of counters, which the generator fills at once.
+            let normals = &mut normals[..tags.len() * EACH];
+            standard_normals(key, tags[0].0.wrapping_mul(EACH as u64), normals);
+            commons.extend(
+                normals.as_chunks::<EACH>().0.iter().map(|&[intensity, oscillator, phase, _]| {
+                    Self { intensity, oscillator, phase }
+                }),
+            );
+        }
+    }
 }
 
 /// A permutation of the words in which neighbors have nothing in common: the mixer of `SplitMix64`
@@ -75,14 +108,32 @@ mod tests {
 
     #[test]
     fn draws_are_the_normals_of_the_symbol_whatever_is_drawn_around_them() {
-        let mut draws = vec![9.0; 1000];
+        let mut normals = Normals(vec![9.0; 1000]);
         for (outputs, tag) in [(4, 0), (11, 1), (64, u64::MAX), (100, 77)] {
-            let drawn = draw_symbol(5, SymbolTag(tag), outputs, &mut draws);
-            assert_eq!(drawn.len(), 3 * outputs);
+            let drawn = normals.draw(5, SymbolTag(tag), outputs);
+            assert_eq!(drawn.len(), outputs);
             for (counter, draw) in (0..).zip(drawn) {
                 let expected = standard_normal(5 ^ spread(tag), counter);
                 assert_eq!(draw.to_bits(), expected.to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn every_term_has_its_own_key_in_a_stream() {
+        let keys: std::collections::BTreeSet<u64> = Term::ALL
+            .iter()
+            .map(|&term| term_key(3, term))
+            .chain([3, spread(3 ^ u64::MAX)])
+            .collect();
+        assert_eq!(keys.len(), Term::ALL.len() + 2);
+        let mut commons = Vec::new();
+        let tags = [7, 8, 9, 3, u64::MAX, 0].map(SymbolTag);
+        SymbolCommons::draw(3, &tags, &mut commons);
+        for (common, tag) in commons.iter().zip(tags) {
+            let counter = tag.0.wrapping_mul(4).wrapping_add(2);
+            let expected = standard_normal(spread(3 ^ u64::MAX), counter);
+            assert_eq!(common.phase.to_bits(), expected.to_bits());
         }
     }
 

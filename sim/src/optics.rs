@@ -1,7 +1,8 @@
 //! From light to numbers: what one unit of the exact sum is in amperes, and what disturbs it.
 //!
-//! Operands are laid onto the unit disc: a real code `c` of limit `L` stands for `c / (L √2)`, so
-//! that a cell holding two full codes has modulus one. With `w̃` and `z` the complex operands of a
+//! Operands are laid onto the unit disc: a real code `c` of limit `L` stands for `c / (L √2)` where
+//! a cell or row holds two, so that two full codes have modulus one, and for `c / L` where it holds
+//! one. In conjugate folding, read in phase, with `w̃` and `z` the complex operands of a
 //! column of N cells, and M columns:
 //!
 //! ```text
@@ -14,12 +15,13 @@
 //! ```
 //!
 //! Hence `SNR_rms = κ η n t² s` with κ = 4, `n = P_L / (f N M ħω)` launched photons per cell and
-//! symbol, and s the mean square of `Re(w̃ z)` in one cell: 1/18 for uniform data.
+//! symbol, and s the mean square of `Re(w̃ z)` in one cell: 1/18 for uniform data. A 90° hybrid gives
+//! half of signal and oscillator to each quadrature, and κ = 2.
 //!
 //! Left out: the shot noise of the signal's own light. It is `P_signal / P_LO` of the oscillator's
 //! share: 3e-4 for uniform data on the default chip, one sixth if every operand is at full scale.
 
-use crate::Term;
+use crate::packing::Packing;
 use litecore_types::chip::ChipDescription;
 
 /// Charge of the electron in coulombs, exact in the SI.
@@ -36,11 +38,17 @@ pub struct Optics {
     pub amperes_per_unit: f64,
     /// Launched photons per cell and symbol.
     pub photons_per_cell: f64,
+    /// Photocurrent of the local oscillator in one balanced pair.
+    pub oscillator_amperes: f64,
     /// Standard deviation of the shot noise in one sample, in units of the exact sum.
     pub shot_sigma_units: f64,
     /// Standard deviation of the amplifier noise in one sample, in units of the exact sum.
     pub receiver_sigma_units: f64,
-    /// Standard deviation of the converter's own noise in one sample, in converter steps.
+    /// Standard deviation of the dark current's shot noise in one sample, in units of the exact sum.
+    pub dark_sigma_units: f64,
+    /// Standard deviation of the input converter's own noise, in input codes.
+    pub dac_sigma_codes: f64,
+    /// Standard deviation of the output converter's own noise in one sample, in converter steps.
     ///
     /// A converter of b bits and effective number of bits e has `4^(b-e)` times the noise of ideal
     /// rounding, `1/12`; the rounding is there already.
@@ -48,8 +56,14 @@ pub struct Optics {
 }
 
 impl Optics {
-    /// The optics of a chip.
+    /// The optics of a chip that computes real tiles in conjugate folding.
     pub fn of(chip: &ChipDescription) -> Self {
+        Self::of_packing(chip, Packing::Conjugate)
+    }
+
+    /// The optics of a chip in a packing. Where an operand holds one code, that fills it; where it
+    /// holds two, each has `1/√2` of its modulus.
+    pub fn of_packing(chip: &ChipDescription, packing: Packing) -> Self {
         let (rows, columns) = (chip.array.inputs as f64, chip.array.outputs as f64);
         let rate = chip.clock.symbol_rate_hz.value;
         let bandwidth = rate / 2.0;
@@ -57,37 +71,44 @@ impl Optics {
             PLANCK_J_S * LIGHT_SPEED_M_PER_S / (chip.laser.wavelength_nm.value * 1e-9);
         let responsivity =
             chip.receiver.quantum_efficiency.value * ELECTRON_CHARGE_C / photon_energy;
-        let transmission = power_ratio(-chip.path.insertion_loss_db.value);
-        let (launched, oscillator) = (chip.laser.power_w.value, chip.receiver.lo_power_w.value);
+        let transmission = power_ratio(-chip.path.excess_loss_db(chip.array.inputs));
+        let launched = chip.laser.power_w.value;
+        // A hybrid halves signal and oscillator; the product of their fields is halved once.
+        let pairs = chip.receiver.readout.pairs() as f64;
+        let oscillator = chip.receiver.lo_power_w.value;
 
         let field = (launched * transmission / columns).sqrt() / rows;
-        let unit = 1.0 / (2.0 * f64::from(chip.weight_limit()) * f64::from(chip.input_limit()));
-        let amperes_per_unit = 2.0 * responsivity * oscillator.sqrt() * field * unit;
+        let codes_per_cell = packing.weights_per_cell() as f64;
+        let codes_per_row = if packing.drives_quadrature() { 2.0 } else { 1.0 };
+        let unit = 1.0
+            / ((codes_per_cell * codes_per_row).sqrt()
+                * f64::from(chip.weight_limit())
+                * f64::from(chip.input_limit()));
+        let amperes_per_unit = 2.0 / pairs * responsivity * oscillator.sqrt() * field * unit;
 
-        let shot = 2.0 * ELECTRON_CHARGE_C * responsivity * oscillator * bandwidth;
-        let amplifier = chip.receiver.noise_a_per_rthz.value * bandwidth.sqrt();
-        // 4^x = 10^(x · 20 log10(2) / 10).
-        let missing_bits = f64::from(chip.adc.bits) - chip.adc.enob.value;
-        let excess = power_ratio(missing_bits * 20.0 * std::f64::consts::LOG10_2) - 1.0;
+        let oscillator_amperes = responsivity * oscillator / pairs;
+        let shot = 2.0 * ELECTRON_CHARGE_C * oscillator_amperes * bandwidth;
+        let dark = 2.0 * ELECTRON_CHARGE_C * 2.0 * chip.receiver.dark_current_a.value() * bandwidth;
+        let amplifier = chip.receiver.noise_a_per_rthz.value() * bandwidth.sqrt();
         Self {
             amperes_per_unit,
             photons_per_cell: launched / (rate * rows * columns * photon_energy),
+            oscillator_amperes,
             shot_sigma_units: shot.sqrt() / amperes_per_unit,
             receiver_sigma_units: amplifier / amperes_per_unit,
-            adc_sigma_steps: (excess.max(0.0) / 12.0).sqrt(),
+            dark_sigma_units: dark.sqrt() / amperes_per_unit,
+            dac_sigma_codes: converter_sigma(chip.dac.bits, chip.dac.effective_bits()),
+            adc_sigma_steps: converter_sigma(chip.adc.bits, chip.adc.effective_bits()),
         }
     }
+}
 
-    /// The standard deviation of a dynamic term in one sample, in units of the exact sum, where the
-    /// converter's step is `2^shift` units; zero for static terms.
-    pub fn sigma_units(&self, term: Term, shift: u8) -> f64 {
-        match term {
-            Term::Shot => self.shot_sigma_units,
-            Term::Receiver => self.receiver_sigma_units,
-            Term::Adc => self.adc_sigma_steps * step_units(shift),
-            Term::CellPhase | Term::CellAmplitude => 0.0,
-        }
-    }
+/// What a converter adds to ideal rounding, in its steps.
+fn converter_sigma(bits: u8, effective_bits: f64) -> f64 {
+    // 4^x = 10^(x · 20 log10(2) / 10).
+    let missing_bits = f64::from(bits) - effective_bits;
+    let excess = power_ratio(missing_bits * 20.0 * std::f64::consts::LOG10_2) - 1.0;
+    (excess.max(0.0) / 12.0).sqrt()
 }
 
 /// `2^shift`; shifts of 64 and more, which no chip has, count as 63.
@@ -140,7 +161,7 @@ mod tests {
             let mean_square =
                 2.0 * chip.array.inputs as f64 * (limit * limit / 3.0) * (limit * limit / 3.0);
             let sigma = optics.shot_sigma_units;
-            let transmission = power_ratio(-chip.path.insertion_loss_db.value);
+            let transmission = power_ratio(-chip.path.excess_loss_db(chip.array.inputs));
             let expected = 4.0 * 0.8 * optics.photons_per_cell * transmission / 18.0;
             close(mean_square / (sigma * sigma), expected, 1e-9);
         }
@@ -149,8 +170,7 @@ mod tests {
     #[test]
     fn a_converter_that_has_all_its_bits_adds_nothing() {
         let mut chip = builtin("ref-64-eo").unwrap();
-        chip.adc.enob.value = 8.0;
+        chip.adc.enob = litecore_types::chip::Impairment::set(8.0);
         assert!(Optics::of(&chip).adc_sigma_steps.abs() < 1e-9);
-        assert!(Optics::of(&chip).sigma_units(Term::CellPhase, 13).abs() < f64::MIN_POSITIVE);
     }
 }

@@ -4,32 +4,214 @@ use std::str::FromStr;
 /// One impairment of the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Term {
-    /// Shot noise of the local oscillator, for each sample.
+    /// Shot noise of the local oscillator.
     Shot,
-    /// Noise of the receiver's amplifier, for each sample.
+    /// Noise of the receiver's amplifier.
     Receiver,
-    /// What the converter lacks of its stated width, for each sample. The rounding to its codes is
-    /// no impairment but the meaning of a program, and always there.
+    /// Shot noise of the diodes' dark current.
+    Dark,
+    /// Intensity noise of the laser on signal and oscillator together.
+    Rin,
+    /// Intensity noise of the oscillator through the imbalance of each pair.
+    RinLo,
+    /// Phase noise of the laser over the mismatch of the two ways.
+    PhaseNoise,
+    /// What the input converters lack of their stated width.
+    Dac,
+    /// What the output converter lacks of its stated width. The rounding to its codes is no
+    /// impairment but the meaning of a program, and always there.
     Adc,
+    /// Uncertain instant of sampling.
+    Jitter,
+    /// Light of the neighboring wavelengths.
+    Wdm,
+    /// The symbol before, through limited bandwidth.
+    Isi,
     /// Static phase error of each cell.
     CellPhase,
     /// Static relative amplitude error of each cell.
     CellAmplitude,
+    /// Phase of each cell, gone astray since calibration.
+    Drift,
+    /// Heat of each cell in its neighbors.
+    Crosstalk,
+    /// Heat of all cells together.
+    Heating,
+    /// Uneven splitters and combiners on the way to each cell and from it.
+    Splitter,
+    /// Gain and angle between the quadratures of each input modulator.
+    Imbalance,
+    /// Light that leaks through a modulator at any code.
+    Extinction,
+    /// Half-wave voltages that differ from those that pre-distortion assumes.
+    Transfer,
+    /// Static phase of each output's local oscillator.
+    LoPhase,
+    /// Gain and angle between the quadratures of each output.
+    Hybrid,
+    /// Cells that let no light through.
+    Dead,
+    /// Cells that hold a weight of their own.
+    Stuck,
+    /// Resonances off their place, which turn amplitude and phase at once, and weights that rings
+    /// cannot reach.
+    Ring,
+    /// Rounding of amplitudes to the levels of a phase-change film.
+    Levels,
+    /// Scatter of the amplitude that a phase-change film takes when written.
+    Write,
+    /// Amplitude that a phase-change film has lost since it was written.
+    Aging,
 }
 
 impl Term {
     /// Every term: the dynamic ones, then the static ones.
-    pub const ALL: [Self; 5] =
-        [Self::Shot, Self::Receiver, Self::Adc, Self::CellPhase, Self::CellAmplitude];
+    pub const ALL: [Self; 28] = [
+        Self::Shot,
+        Self::Receiver,
+        Self::Dark,
+        Self::Rin,
+        Self::RinLo,
+        Self::PhaseNoise,
+        Self::Dac,
+        Self::Adc,
+        Self::Jitter,
+        Self::Wdm,
+        Self::Isi,
+        Self::CellPhase,
+        Self::CellAmplitude,
+        Self::Drift,
+        Self::Crosstalk,
+        Self::Heating,
+        Self::Splitter,
+        Self::Imbalance,
+        Self::Extinction,
+        Self::Transfer,
+        Self::LoPhase,
+        Self::Hybrid,
+        Self::Dead,
+        Self::Stuck,
+        Self::Ring,
+        Self::Levels,
+        Self::Write,
+        Self::Aging,
+    ];
 
     /// The name in options and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Shot => "shot",
             Self::Receiver => "receiver",
+            Self::Dark => "dark",
+            Self::Rin => "rin",
+            Self::RinLo => "rin_lo",
+            Self::PhaseNoise => "phase_noise",
+            Self::Dac => "dac",
             Self::Adc => "adc",
+            Self::Jitter => "jitter",
+            Self::Wdm => "wdm",
+            Self::Isi => "isi",
             Self::CellPhase => "cell_phase",
             Self::CellAmplitude => "cell_amplitude",
+            Self::Drift => "drift",
+            Self::Crosstalk => "crosstalk",
+            Self::Heating => "heating",
+            Self::Splitter => "splitter",
+            Self::Imbalance => "imbalance",
+            Self::Extinction => "extinction",
+            Self::Transfer => "transfer",
+            Self::LoPhase => "lo_phase",
+            Self::Hybrid => "hybrid",
+            Self::Dead => "dead",
+            Self::Stuck => "stuck",
+            Self::Ring => "ring",
+            Self::Levels => "levels",
+            Self::Write => "write",
+            Self::Aging => "aging",
+        }
+    }
+
+    /// What its strength means: static or for each symbol, absolute or relative, for each cell or
+    /// output, and the keys of the chip description that set it.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Shot => {
+                "dynamic, per output and symbol; absolute: set by receiver.lo_power_w and \
+                 laser.power_w"
+            }
+            Self::Receiver => "dynamic, per output and symbol; absolute: receiver.noise_a_per_rthz",
+            Self::Dark => "dynamic, per output and symbol; absolute: receiver.dark_current_a",
+            Self::Rin => {
+                "dynamic, per symbol, common to all outputs; relative: laser.rin_db_per_hz"
+            }
+            Self::RinLo => {
+                "dynamic, per symbol, of one size on all outputs; absolute: \
+                 laser.rin_db_per_hz over receiver.common_mode_rejection_db"
+            }
+            Self::PhaseNoise => {
+                "dynamic, per symbol, one angle for all outputs; relative: laser.linewidth_hz \
+                 and path.mismatch_ps"
+            }
+            Self::Dac => "dynamic, per input and symbol; absolute, in input codes: dac.enob",
+            Self::Adc => "dynamic, per output and symbol; absolute, in output codes: adc.enob",
+            Self::Jitter => {
+                "dynamic, per output and symbol; relative to the output's usual size: \
+                 receiver.jitter_s"
+            }
+            Self::Wdm => {
+                "dynamic, per output and symbol; relative to the field: \
+                 path.wdm_crosstalk_db, of account with several array.wavelengths"
+            }
+            Self::Isi => {
+                "deterministic, per output and symbol; relative: modulator.bandwidth_hz and \
+                 receiver.bandwidth_hz"
+            }
+            Self::CellPhase => "static, per cell; absolute: cell.phase_error_rad",
+            Self::CellAmplitude => "static, per cell; relative: cell.amplitude_error",
+            Self::Drift => {
+                "static during a run, per cell; absolute: cell.drift_rad and \
+                 cell.drift_time_s"
+            }
+            Self::Crosstalk => {
+                "static per tile, per cell; relative to the drives: cell.thermal_crosstalk \
+                 and cell.crosstalk_residual"
+            }
+            Self::Heating => {
+                "static per tile, common to all cells; relative to the mean drive: \
+                 cell.heating_phase_rad"
+            }
+            Self::Splitter => "static, per splitter; relative: path.splitter_imbalance_db",
+            Self::Imbalance => {
+                "static, per row; relative: modulator.iq_gain_error and \
+                 modulator.iq_phase_error_rad"
+            }
+            Self::Extinction => {
+                "static, per row and quadrature; relative to full scale: \
+                 modulator.extinction_db"
+            }
+            Self::Transfer => "static, per row and quadrature; relative: modulator.transfer_error",
+            Self::LoPhase => "static, per output; absolute: receiver.lo_phase_error_rad",
+            Self::Hybrid => {
+                "static, per output; relative: receiver.hybrid_gain_error and \
+                 receiver.hybrid_phase_error_rad, of account with receiver.readout = iq"
+            }
+            Self::Dead => "static, per cell; a fraction of the cells: cell.dead_fraction",
+            Self::Stuck => "static, per cell; a fraction of the cells: cell.stuck_fraction",
+            Self::Ring => {
+                "static, per ring; absolute: ring.detuning_error_rad, of account with ring \
+                 pairs"
+            }
+            Self::Levels => {
+                "static, per cell; absolute: phase_change.level_bits, of account with phase- \
+                 change cells"
+            }
+            Self::Write => {
+                "static per tile, per cell; relative to full scale: phase_change.write_error"
+            }
+            Self::Aging => {
+                "static during a run, common to all cells; relative: \
+                 phase_change.drift_per_decade"
+            }
         }
     }
 
@@ -38,14 +220,8 @@ impl Term {
         Self::ALL.into_iter().find(|term| term.name() == name)
     }
 
-    fn bit(self) -> u8 {
-        match self {
-            Self::Shot => 1,
-            Self::Receiver => 2,
-            Self::Adc => 4,
-            Self::CellPhase => 8,
-            Self::CellAmplitude => 16,
-        }
+    fn bit(self) -> u32 {
+        1 << self as u32
     }
 }
 
@@ -53,7 +229,7 @@ impl Term {
 ///
 /// As text: `all`, `none`, or names with commas between them, e.g. `shot,adc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms(u8);
+pub struct Terms(u32);
 
 impl Terms {
     /// Every term on.
@@ -147,25 +323,49 @@ mod tests {
 
     #[test]
     fn every_set_reads_back_from_its_text() {
-        for bits in 0..32 {
-            let terms = Terms(bits);
-            assert_eq!(terms.to_string().parse(), Ok(terms));
+        for term in Term::ALL {
+            assert_eq!(Term::from_name(term.name()), Some(term));
+            for other in Term::ALL {
+                let terms = Terms::only(term).with(other);
+                assert_eq!(terms.to_string().parse(), Ok(terms));
+                let terms = Terms::all().without(term).without(other);
+                assert_eq!(terms.to_string().parse(), Ok(terms));
+            }
         }
+        assert_eq!(Terms::all().to_string(), "all");
+        assert_eq!(Terms::none().to_string(), "none");
         assert_eq!("adc, shot".parse(), Ok(Terms::only(Term::Adc).with(Term::Shot)));
-        assert_eq!(
-            Terms::all().without(Term::CellPhase).to_string(),
-            "shot,receiver,adc,cell_amplitude"
-        );
+    }
+
+    #[test]
+    fn help_says_what_a_strength_means() {
+        for term in Term::ALL {
+            let help = term.help();
+            let says = |words: &[&str]| words.iter().any(|word| help.contains(word));
+            assert!(says(&["static", "dynamic", "deterministic"]), "{help}");
+            assert!(says(&["absolute", "relative", "fraction"]), "{help}");
+            assert!(
+                says(&[
+                    "per cell",
+                    "per output",
+                    "per symbol",
+                    "per row",
+                    "per input",
+                    "per ring",
+                    "per splitter",
+                    "all cells"
+                ]),
+                "{help}"
+            );
+        }
     }
 
     #[test]
     fn an_unknown_word_is_named_with_the_known_ones() {
         let error = "shot,rain".parse::<Terms>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`rain` is no noise term: write all, none, or some of \
-             shot, receiver, adc, cell_phase, cell_amplitude"
-        );
+        let words = error.to_string();
+        assert!(words.starts_with("`rain` is no noise term: write all, none, or some of shot, "));
+        assert!(Term::ALL.iter().all(|term| words.contains(term.name())));
         assert!("".parse::<Terms>().is_err());
     }
 }

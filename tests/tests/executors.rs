@@ -210,7 +210,7 @@ fn light_without_errors_is_exact_through_the_optics_too() {
     // With every term off the device may take the integer path. A cell error too small to be
     // seen sends the same codes through the optical one: effective tiles, sums, converter.
     let fixture = Fixture::embedded("ref-64-eo");
-    let set = |path: &str| Override { path: path.to_owned(), value: "1e-30".to_owned() };
+    let set = |path: &str| Override { path: path.to_owned(), value: "1e-9".to_owned() };
     let text = litecore_types::chip::builtin_text("ref-64-eo").expect("shipped");
     let chip = ChipDescription::from_toml_with(text, "test", &[set("cell.amplitude_error")]);
     let terms = Terms::only(Term::CellAmplitude);

@@ -5,7 +5,7 @@ use litecore_hal::Device;
 use litecore_sim::budget::{Budget, Statistics};
 use litecore_sim::{SimDevice, SimOptions, Term, Terms};
 use litecore_types::Seed;
-use litecore_types::chip::{ChipDescription, builtin};
+use litecore_types::chip::{ChipDescription, Impairment, builtin};
 
 fn measure(chip: &ChipDescription, terms: Terms, seed: u128) -> Probe {
     let options = SimOptions { seed: Seed(seed), terms, record_timeline: false };
@@ -35,15 +35,19 @@ fn a_noisy_card_shows_its_noise_budget() {
         // One chip is a small sample of cells, and the budget leaves clipping out.
         let difference = found.snr_rms_db - expected;
         assert!(difference.abs() < 0.25, "{terms}: {} dB, budget {expected} dB", found.snr_rms_db);
-        assert!(found.codes_off > 0);
-        assert!(found.snr_rms_db < found.ideal_snr_rms_db);
+        // What stays far below a converter step, or is ideal here, moves no code.
+        let silent = Budget::predict(&chip, Terms::none(), &statistics).total.snr_rms_db;
+        if expected < silent - 0.05 {
+            assert!(found.codes_off > 0, "{terms}");
+            assert!(found.snr_rms_db < found.ideal_snr_rms_db, "{terms}");
+        }
     }
 }
 
 #[test]
 fn a_card_with_poor_cells_has_poor_outputs() {
     let mut chip = builtin("ref-64-eo").expect("shipped");
-    chip.cell.amplitude_error.value = 0.1;
+    chip.cell.amplitude_error = Impairment::set(0.1);
     let found = measure(&chip, Terms::only(Term::CellAmplitude), 7);
     // 1 / 0.1² is 20 dB.
     assert!((found.snr_rms_db - 20.0).abs() < 0.3, "{} dB", found.snr_rms_db);

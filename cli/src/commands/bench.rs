@@ -5,13 +5,14 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
-use litecore_bench::{Machine, gemm, generation};
+use litecore_bench::{Machine, gemm, generation, sim};
 use litecore_hal::DeviceUri;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use litecore_types::Seed;
 use serde::Serialize;
 
 const CHIP: &str = "ref-64-eo";
+const REFERENCE: &str = "gemm crate 0.19, AVX-512 kernels where the machine has them, one thread";
 
 #[derive(Debug, Serialize)]
 struct KernelReport {
@@ -22,16 +23,31 @@ struct KernelReport {
     generation: Vec<generation::Row>,
 }
 
+#[derive(Debug, Serialize)]
+struct ArrayReport {
+    machine: Machine,
+    reference: &'static str,
+    chip: &'static str,
+    #[serde(flatten)]
+    speeds: sim::Speeds,
+}
+
 pub(super) fn run(args: &Bench, console: &Console) -> Result<(), CliError> {
     match args {
         Bench::Kernels { seconds } => kernels(*seconds, console),
+        Bench::Sim { seconds } => arrays(*seconds, console),
     }
 }
 
-fn kernels(seconds: f64, console: &Console) -> Result<(), CliError> {
-    if !(seconds.is_finite() && (0.0..=600.0).contains(&seconds)) {
-        return Err(CliError::usage(format!("--seconds {seconds}: give 0 to 600")));
+fn check(seconds: f64) -> Result<(), CliError> {
+    if (0.0..=600.0).contains(&seconds) {
+        return Ok(());
     }
+    Err(CliError::usage(format!("--seconds {seconds}: give 0 to 600")))
+}
+
+fn kernels(seconds: f64, console: &Console) -> Result<(), CliError> {
+    check(seconds)?;
     let workload = Workload::open(None)?;
     let chip = named_chip(CHIP, &[])?;
     let compiled = workload.compiled(&chip, calibration_text().as_bytes(), console)?;
@@ -52,7 +68,7 @@ fn kernels(seconds: f64, console: &Console) -> Result<(), CliError> {
     }
     let report = KernelReport {
         machine: Machine::here(),
-        reference: "gemm crate 0.19, AVX-512 kernels where the machine has them, one thread",
+        reference: REFERENCE,
         chip: CHIP,
         products,
         generation: rows,
@@ -84,6 +100,50 @@ fn kernels(seconds: f64, console: &Console) -> Result<(), CliError> {
         products.render(),
         report.chip,
         rows.render()
+    );
+    console.result(&report, &text);
+    Ok(())
+}
+
+fn arrays(seconds: f64, console: &Console) -> Result<(), CliError> {
+    check(seconds)?;
+    let chip = named_chip(CHIP, &[])?;
+    console.say("measuring arrays with every impairment on");
+    let speeds = sim::compare(&chip.chip, seconds)?;
+    let report = ArrayReport { machine: Machine::here(), reference: REFERENCE, chip: CHIP, speeds };
+    let forward = |rows: &[sim::ForwardRow]| {
+        let mut table = Table::new(["n x n cells", "batch", "noisy array", "gemm crate", "ratio"]);
+        for row in rows {
+            table.row([
+                format!("{} x {}", row.n, row.n),
+                row.batch.to_string(),
+                si(row.symbols_per_s, "symbols/s"),
+                si(row.gemm_symbols_per_s, "symbols/s"),
+                format!("{:.2}", row.ratio_to_gemm),
+            ]);
+        }
+        table.render()
+    };
+    let mut load = Table::new(["n x n cells", "load one tile", "as long as"]);
+    for row in &report.speeds.load {
+        load.row([
+            format!("{} x {}", row.n, row.n),
+            si(row.seconds, "s"),
+            format!("{:.0} symbols", row.symbols_equivalent),
+        ]);
+    }
+    let text = format!(
+        "{}, {} instructions; one thread; {} with n x n cells, every term on; reference: {}\n\n\
+         conjugate packing, in-phase read-out, against the real product batch x 2n x n\n{}\n\
+         complex packing, both quadratures, against the complex product batch x n x n\n{}\n\
+         loading, all static errors folded in\n{}",
+        report.machine.processor,
+        report.machine.instructions,
+        report.chip,
+        report.reference,
+        forward(&report.speeds.forward),
+        forward(&report.speeds.forward_iq),
+        load.render()
     );
     console.result(&report, &text);
     Ok(())

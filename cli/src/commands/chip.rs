@@ -1,5 +1,6 @@
-//! `litecore chip`: chip descriptions.
+//! `litecore chip`: chip descriptions, listed and shown.
 
+use super::chip_check;
 use crate::args::Chip;
 use crate::console::Console;
 use crate::error::CliError;
@@ -26,14 +27,13 @@ pub(super) fn run(args: Chip, console: &Console) -> Result<(), CliError> {
             let mut table = Table::new(["chip", ""]);
             let mut text = String::new();
             for chip in &chips {
-                _ = writeln!(text, "  {:12}  {}", chip.name, chip.summary);
+                _ = writeln!(text, "  {:19}  {}", chip.name, chip.summary);
                 table.row([chip.name.as_str(), chip.summary.as_str()]);
             }
             console.result(&chips, &text);
         }
         Chip::Show { chip, toml, set } => {
-            let overrides =
-                set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
+            let overrides = parse_overrides(&set)?;
             let named = named_chip(&chip, &overrides)?;
             if toml {
                 console.result(&named.chip, &named.text);
@@ -41,8 +41,13 @@ pub(super) fn run(args: Chip, console: &Console) -> Result<(), CliError> {
                 console.result(&named.chip, &describe(&named.chip));
             }
         }
+        Chip::Check { chip, set } => chip_check::run(&chip, &parse_overrides(&set)?, console)?,
     }
     Ok(())
+}
+
+fn parse_overrides(set: &[String]) -> Result<Vec<Override>, CliError> {
+    set.iter().map(|text| parse_override(text)).collect()
 }
 
 /// Splits `path=value`.
@@ -82,17 +87,18 @@ fn describe(chip: &ChipDescription) -> String {
         "{}: {}\n\n{}\n  units are in the keys; ± is one standard uncertainty\n  \
          a real tile is {} inputs x {} outputs; peak {} per array\n  \
          a tile takes {} to load, as long as {:.0} symbols; gain shifts {} to {}\n  \
-         (`litecore chip show {} --toml` prints the file)\n",
+         (`litecore chip show {} --toml` prints the file, `litecore chip check {}` what follows)\n",
         chip.name,
         chip.summary,
         table.render(),
         chip.tile_inputs(),
         chip.tile_outputs(),
-        si(2.0 * cells * rate, "useful MAC/s"),
+        si(2.0 * cells * rate * chip.array.wavelengths as f64, "useful MAC/s"),
         si(load, "s"),
         (load * rate).ceil(),
         chip.gain_shifts().start(),
         chip.gain_shifts().end(),
+        chip.name,
         chip.name,
     )
 }

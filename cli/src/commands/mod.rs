@@ -2,14 +2,17 @@
 
 mod bench;
 mod chip;
+mod chip_check;
 mod compile;
 mod demo;
 pub(crate) mod eval;
 mod model;
 mod run;
+mod sim;
 mod train;
 
 pub(crate) use demo::Trial;
+pub(crate) use sim::{BudgetRow, Data, Samples, SimReport, terms_help};
 
 use crate::args::Command;
 use crate::console::Console;
@@ -25,6 +28,7 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<(), CliError> {
         Command::Compile(args) => compile::run(&args, console),
         Command::Run(args) => run::run(&args, console),
         Command::Eval(args) => eval::run(&args, console),
+        Command::Sim(args) => sim::run(&args, console),
         Command::Bench(args) => bench::run(&args, console),
     }
 }

@@ -3,8 +3,11 @@
 mod energy;
 mod expert_usage;
 mod snr;
+mod tile_budget;
+mod tile_constellation;
+mod tile_histogram;
 
-use crate::commands::Trial;
+use crate::commands::{Samples, SimReport, Trial};
 use crate::error::CliError;
 use litecore_model::ModelConfig;
 use litecore_types::chip::ChipDescription;
@@ -33,11 +36,8 @@ pub(crate) fn write_all(
     chip: &ChipDescription,
 ) -> Result<Vec<String>, CliError> {
     let mut written = Vec::new();
-    let mut draw = |name: &str, plot: &dyn Fn(&Path) -> Drawn| -> Result<(), CliError> {
-        let path = dir.join(name);
-        plot(&path)
-            .map_err(|error| CliError::Plot { path: path.clone(), why: error.to_string() })?;
-        written.push(path.display().to_string());
+    let mut draw = |name: &str, plot: &Plot<'_>| -> Result<(), CliError> {
+        written.push(draw_file(dir, name, plot)?);
         Ok(())
     };
     let find = |name: &str| trials.iter().find(|trial| trial.name == name);
@@ -51,6 +51,41 @@ pub(crate) fn write_all(
         draw("experts.svg", &|path| expert_usage::draw(path, &truth.evaluation.routes, config))?;
     }
     Ok(written)
+}
+
+/// What was measured on one array.
+#[derive(Debug)]
+pub(crate) struct TilePictures<'a> {
+    pub(crate) report: &'a SimReport,
+    pub(crate) samples: &'a Samples,
+    /// Standard deviation of all errors by the closed form, in units of the exact sum.
+    pub(crate) predicted_sigma: f64,
+}
+
+impl TilePictures<'_> {
+    /// The converter's step in units of the exact sum.
+    fn step(&self) -> f64 {
+        (1_u64 << self.report.shift.min(63)) as f64
+    }
+}
+
+/// Draws what was measured on one array; gives the paths of the files.
+pub(crate) fn write_tile(dir: &Path, pictures: &TilePictures<'_>) -> Result<Vec<String>, CliError> {
+    Ok(vec![
+        draw_file(dir, "errors.svg", &|path| tile_histogram::draw(path, pictures))?,
+        draw_file(dir, "constellation.svg", &|path| tile_constellation::draw(path, pictures))?,
+        draw_file(dir, "budget.svg", &|path| tile_budget::draw(path, pictures))?,
+    ])
+}
+
+type Plot<'a> = dyn Fn(&Path) -> Drawn + 'a;
+
+fn draw_file(dir: &Path, name: &str, plot: &Plot<'_>) -> Result<String, CliError> {
+    let path = dir.join(name);
+    match plot(&path) {
+        Ok(()) => Ok(path.display().to_string()),
+        Err(error) => Err(CliError::Plot { path, why: error.to_string() }),
+    }
 }
 
 /// What drawing gives: plotters' errors are generic over the back end, so only the words are kept.

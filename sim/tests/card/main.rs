@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod closed_forms;
+mod packings;
 #[cfg(test)]
 mod seam;
 #[cfg(test)]

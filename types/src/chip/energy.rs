@@ -8,9 +8,9 @@ impl ChipDescription {
     /// Charges the dynamic energy of `action` on `symbols` input vectors.
     ///
     /// Event counts per step: two conversions and two drives per row and symbol (in-phase and
-    /// quadrature), one sample per column and symbol, one conversion and one fetched byte per
-    /// weight code, one digital operation per element, and every byte of the vectors that enter or leave a
-    /// buffer.
+    /// quadrature), one sample per balanced pair and symbol, one conversion and one fetched byte per
+    /// weight code, one digital operation per element, and every byte of the vectors that enter or
+    /// leave a buffer.
     pub fn charge_step(
         &self,
         program: &Program,
@@ -39,7 +39,8 @@ impl ChipDescription {
             Action::Settle { .. } => {}
             Action::Stream { .. } => {
                 let drives = symbols * 2.0 * self.array.inputs as f64;
-                let samples = symbols * self.array.outputs as f64;
+                let pairs = self.receiver.readout.pairs() as f64;
+                let samples = symbols * pairs * self.array.outputs as f64;
                 ledger.charge(Component::InputDac, drives * self.dac.energy_j.value);
                 ledger.charge(Component::Modulator, drives * self.dac.modulator_energy_j.value);
                 ledger.charge(Component::Receiver, samples * self.receiver.energy_j.value);
@@ -63,12 +64,14 @@ impl ChipDescription {
         }
     }
 
-    /// Charges what runs by time alone for `duration`: the lasers and the hold power of all arrays.
+    /// Charges what runs by time alone for `duration`: the lasers of all wavelengths and the hold
+    /// power of all cells, in all arrays.
     pub fn charge_static(&self, duration: Cycles, ledger: &mut EnergyLedger) {
         let seconds = duration.seconds(self.clock.symbol_rate_hz.value);
         let arrays = self.array.arrays as f64;
-        let light =
+        let one_wavelength =
             self.laser.power_w.value + self.array.outputs as f64 * self.receiver.lo_power_w.value;
+        let light = self.array.wavelengths as f64 * one_wavelength;
         let cells = (self.array.inputs * self.array.outputs) as f64;
         ledger.charge(
             Component::Laser,

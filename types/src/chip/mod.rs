@@ -1,22 +1,27 @@
 //! Chip descriptions: the one place where a chip model's physical numbers are written down.
 //!
 //! A description is a TOML file (see `chips/`). Every physical number is a [`Quantity`]: a value
-//! in the unit its key names, an uncertainty in the same unit, and a source. Reading checks the
-//! whole file and lists every offence with the path of its key.
+//! in the unit its key names, an uncertainty in the same unit, and a source. What an ideal part would
+//! not have is an [`Impairment`]: a quantity that is never zero, or the word `"ideal"`. Reading
+//! checks the whole file and lists every offence with the path of its key.
 
 mod catalog;
+mod claims;
+mod document;
 pub mod energy;
+mod layout;
 mod quantity;
 mod read;
 mod sections;
 pub mod timing;
 
 pub use catalog::{BUILTIN_NAMES, builtin, builtin_text};
-pub use quantity::{Quantity, Range};
+pub use claims::{Claim, ClaimKey, Claims};
+pub use quantity::{Impairment, Quantity, Range};
 pub use read::{ChipError, ChipIssue, Override};
 pub use sections::{
-    Adc, Array, Cell, CellType, Clock, Dac, Host, Laser, Memory, OpticalPath, Readout, Receiver,
-    Vector, Weights,
+    Adc, Array, Cell, CellType, Clock, Dac, Dataflow, Host, Laser, Memory, Modulator, OpticalPath,
+    PhaseChange, Readout, Receiver, Ring, Vector, Weights,
 };
 
 use serde::Serialize;
@@ -36,14 +41,20 @@ pub struct ChipDescription {
     pub laser: Laser,
     /// Losses between the laser and the detectors.
     pub path: OpticalPath,
+    /// Input modulators.
+    pub modulator: Modulator,
     /// Homodyne receivers.
     pub receiver: Receiver,
-    /// Input converters and modulators.
+    /// Input converters.
     pub dac: Dac,
     /// Output converters.
     pub adc: Adc,
     /// The weight cells and what calibration leaves of their errors.
     pub cell: Cell,
+    /// The rings of a cell: there exactly where cells are ring pairs.
+    pub ring: Option<Ring>,
+    /// The film of a cell: there exactly where cells are of phase-change material.
+    pub phase_change: Option<PhaseChange>,
     /// How weights reach the cells.
     pub weights: Weights,
     /// On-card memories.
@@ -52,6 +63,8 @@ pub struct ChipDescription {
     pub vector: Vector,
     /// The link to the host.
     pub host: Host,
+    /// What its makers claim; nothing is computed from it.
+    pub claims: Claims,
 }
 
 impl ChipDescription {

@@ -1,10 +1,8 @@
 //! Reading a chip description: TOML in, a checked description or every offence out.
 
-use super::sections::{
-    Adc, Array, Cell, CellType, Clock, Dac, Host, Laser, Memory, OpticalPath, Readout, Receiver,
-    Vector, Weights,
-};
-use super::{ChipDescription, Quantity, Range};
+use super::ChipDescription;
+use super::layout::description;
+use super::quantity::IDEAL;
 use std::fmt;
 use toml::{Table, Value};
 
@@ -92,255 +90,26 @@ fn apply(root: &mut Table, change: &Override, issues: &mut Vec<ChipIssue>) {
         Ok(mut parsed) => parsed.remove("v").unwrap_or(Value::Boolean(false)),
         Err(_) => Value::String(change.value.clone()),
     };
+    let is_number = matches!(value, Value::Integer(_) | Value::Float(_));
     match table.get_mut(key) {
-        Some(Value::Table(quantity)) => {
-            quantity.insert("value".to_owned(), value);
-            quantity.insert("plus_minus".to_owned(), Value::Float(0.0));
-            quantity.insert("source".to_owned(), Value::String("set by the user".to_owned()));
+        Some(quantity) if quantity.as_str() == Some(IDEAL) && is_number => {
+            *quantity = Value::Table(set_quantity(value));
         }
+        Some(Value::Table(_)) if value.as_str() == Some(IDEAL) => {
+            table.insert(key.to_owned(), value);
+        }
+        Some(Value::Table(quantity)) => *quantity = set_quantity(value),
         Some(plain) => *plain = value,
         None => report(format!("there is no such key in section [{section}]")),
     }
 }
 
-fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> ChipDescription {
-    use Range::{NonNegative, Positive, Within};
-    let mut top = Section { path: "", table: root, known: Vec::new(), issues };
-    let name = top.text("name");
-    let summary = top.text("summary");
-    let array = top.section("array", |s| Array {
-        inputs: s.count("inputs", 1, 4096),
-        outputs: s.count("outputs", 1, 4096),
-        arrays: s.count("arrays", 1, 1024),
-        banks: s.count("banks", 1, 64),
-        cell_type: s.choice("cell_type", &[("interferometer", CellType::Interferometer)]),
-        pitch_um: s.quantity("pitch_um", Positive),
-    });
-    let clock =
-        top.section("clock", |s| Clock { symbol_rate_hz: s.quantity("symbol_rate_hz", Positive) });
-    let laser = top.section("laser", |s| Laser {
-        power_w: s.quantity("power_w", Positive),
-        wall_plug_efficiency: s.quantity("wall_plug_efficiency", Within(1e-6, 1.0)),
-        wavelength_nm: s.quantity("wavelength_nm", Within(200.0, 20_000.0)),
-    });
-    let path = top.section("path", |s| OpticalPath {
-        insertion_loss_db: s.quantity("insertion_loss_db", NonNegative),
-    });
-    let receiver = top.section("receiver", |s| Receiver {
-        readout: s.choice("readout", &[("i", Readout::I)]),
-        quantum_efficiency: s.quantity("quantum_efficiency", Within(1e-6, 1.0)),
-        lo_power_w: s.quantity("lo_power_w", Positive),
-        noise_a_per_rthz: s.quantity("noise_a_per_rthz", NonNegative),
-        gain_log2_max: s.small("gain_log2_max", 0, 16),
-        pipeline_s: s.quantity("pipeline_s", NonNegative),
-        energy_j: s.quantity("energy_j", NonNegative),
-    });
-    let dac = top.section("dac", |s| Dac {
-        bits: s.small("bits", 2, 8),
-        energy_j: s.quantity("energy_j", NonNegative),
-        modulator_energy_j: s.quantity("modulator_energy_j", NonNegative),
-    });
-    let adc = top.section("adc", |s| Adc {
-        bits: s.small("bits", 2, 16),
-        enob: s.quantity("enob", Within(1.0, 16.0)),
-        energy_j: s.quantity("energy_j", NonNegative),
-    });
-    if adc.enob.value > f64::from(adc.bits) {
-        top.report("adc.enob", "is larger than adc.bits; a converter has at most its width");
-    }
-    let cell = top.section("cell", |s| Cell {
-        phase_error_rad: s.quantity("phase_error_rad", NonNegative),
-        amplitude_error: s.quantity("amplitude_error", Within(0.0, 1.0)),
-        settling_s: s.quantity("settling_s", NonNegative),
-        hold_power_w: s.quantity("hold_power_w", NonNegative),
-    });
-    let weights = top.section("weights", |s| Weights {
-        bits: s.small("bits", 2, 8),
-        load_bytes_per_s: s.quantity("load_bytes_per_s", Positive),
-        dac_energy_j: s.quantity("dac_energy_j", NonNegative),
-        fetch_energy_j_per_byte: s.quantity("fetch_energy_j_per_byte", NonNegative),
-    });
-    let memory = top.section("memory", |s| Memory {
-        sram_bytes: s.count("sram_bytes", 1024, 1 << 40) as u64,
-        sram_energy_j_per_byte: s.quantity("sram_energy_j_per_byte", NonNegative),
-    });
-    let vector = top.section("vector", |s| Vector {
-        elements_per_s: s.quantity("elements_per_s", Positive),
-        latency_s: s.quantity("latency_s", NonNegative),
-        energy_j_per_element: s.quantity("energy_j_per_element", NonNegative),
-    });
-    let host = top.section("host", |s| Host {
-        bytes_per_s: s.quantity("bytes_per_s", Positive),
-        latency_s: s.quantity("latency_s", NonNegative),
-        energy_j_per_byte: s.quantity("energy_j_per_byte", NonNegative),
-    });
-    top.finish();
-    ChipDescription {
-        name,
-        summary,
-        array,
-        clock,
-        laser,
-        path,
-        receiver,
-        dac,
-        adc,
-        cell,
-        weights,
-        memory,
-        vector,
-        host,
-    }
-}
-
-/// One table being read. Keys are taken out as they are read, so what is left is unknown.
-struct Section<'a> {
-    path: &'a str,
-    table: &'a mut Table,
-    known: Vec<&'static str>,
-    issues: &'a mut Vec<ChipIssue>,
-}
-
-impl Section<'_> {
-    fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    fn report(&mut self, key: &str, problem: impl Into<String>) {
-        let key = self.path_of(key);
-        self.issues.push(ChipIssue { key, problem: problem.into() });
-    }
-
-    fn take(&mut self, key: &'static str, expected: &str) -> Option<Value> {
-        self.known.push(key);
-        let value = self.table.remove(key);
-        if value.is_none() {
-            self.report(key, format!("missing; expected {expected}"));
-        }
-        value
-    }
-
-    fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        self.known.push(key);
-        let mut table = match self.table.remove(key) {
-            Some(Value::Table(table)) => table,
-            Some(other) => {
-                self.report(key, format!("is a {}; expected a section", other.type_str()));
-                Table::new()
-            }
-            None => Table::new(),
-        };
-        let mut section =
-            Section { path: key, table: &mut table, known: Vec::new(), issues: self.issues };
-        let out = read(&mut section);
-        section.finish();
-        out
-    }
-
-    fn finish(&mut self) {
-        let unknown: Vec<String> = self.table.keys().cloned().collect();
-        for key in unknown {
-            let known = self.known.join(", ");
-            self.report(&key, format!("unknown key; this section has {known}"));
-        }
-    }
-
-    fn text(&mut self, key: &'static str) -> String {
-        match self.take(key, "a text") {
-            Some(Value::String(text)) if !text.is_empty() => text,
-            Some(_) => {
-                self.report(key, "expected a non-empty text");
-                String::new()
-            }
-            None => String::new(),
-        }
-    }
-
-    fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> T {
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let expected = format!("one of: {}", words.join(", "));
-        if let Some(value) = self.take(key, &expected) {
-            let text = value.as_str().unwrap_or("");
-            if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
-                return *choice;
-            }
-            self.report(key, format!("is {value}; expected {expected}"));
-        }
-        choices[0].1
-    }
-
-    fn count(&mut self, key: &'static str, low: usize, high: usize) -> usize {
-        let expected = format!("a whole number from {low} to {high}");
-        if let Some(value) = self.take(key, &expected) {
-            match value.as_integer().map(usize::try_from) {
-                Some(Ok(number)) if (low..=high).contains(&number) => return number,
-                _ => self.report(key, format!("is {value}; expected {expected}")),
-            }
-        }
-        low
-    }
-
-    fn small(&mut self, key: &'static str, low: u8, high: u8) -> u8 {
-        u8::try_from(self.count(key, usize::from(low), usize::from(high))).unwrap_or(low)
-    }
-
-    fn quantity(&mut self, key: &'static str, range: Range) -> Quantity {
-        let expected = format!(
-            "{{ value = {}, plus_minus = its uncertainty in the same unit, source = \"…\" }}",
-            range.words()
-        );
-        let nothing = || Quantity { value: 1.0, plus_minus: 0.0, source: String::new() };
-        let mut table = match self.take(key, &expected) {
-            Some(Value::Table(table)) => table,
-            Some(other) => {
-                self.report(key, format!("is a bare {other}; expected {expected}"));
-                return nothing();
-            }
-            None => return nothing(),
-        };
-        let mut number = |section: &mut Self, part: &str, allowed: Range| {
-            let value = table.remove(part);
-            let found = match &value {
-                Some(Value::Float(number)) => Some(*number),
-                Some(Value::Integer(number)) => Some(*number as f64),
-                _ => None,
-            };
-            match (found, value) {
-                (Some(number), _) if allowed.contains(number) => number,
-                (Some(number), _) => {
-                    let path = format!("{key}.{part}");
-                    section.report(&path, format!("is {number}; expected {}", allowed.words()));
-                    1.0
-                }
-                (None, given) => {
-                    let is = given.map_or("missing".to_owned(), |v| format!("is {v}"));
-                    let path = format!("{key}.{part}");
-                    section.report(&path, format!("{is}; expected {}", allowed.words()));
-                    1.0
-                }
-            }
-        };
-        let value = number(self, "value", range);
-        let plus_minus = number(self, "plus_minus", Range::NonNegative);
-        let source = match table.remove("source") {
-            Some(Value::String(source)) if !source.trim().is_empty() => source,
-            _ => {
-                self.report(
-                    &format!("{key}.source"),
-                    "missing; say where the number is from, or \"assumed\"",
-                );
-                String::new()
-            }
-        };
-        let unknown: Vec<String> = table.keys().cloned().collect();
-        for extra in unknown {
-            self.report(
-                &format!("{key}.{extra}"),
-                "unknown key; a quantity has value, plus_minus, source",
-            );
-        }
-        Quantity { value, plus_minus, source }
-    }
+fn set_quantity(value: Value) -> Table {
+    let source = Value::String("set by the user".to_owned());
+    [("value", value), ("plus_minus", Value::Float(0.0)), ("source", source)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 #[cfg(test)]
@@ -403,6 +172,32 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_can_only_be_slips_are_refused() {
+        for (key, value) in [
+            ("symbol_rate_hz", "1e300"),
+            ("symbol_rate_hz", "1e-300"),
+            ("load_bytes_per_s", "1e-300"),
+            ("fetch_energy_j_per_byte", "1e300"),
+            ("insertion_loss_db", "1e308"),
+            ("settling_s", "1e9"),
+        ] {
+            let line =
+                format!("{key} = {{ value = {value}, plus_minus = 0, source = \"assumed\" }}");
+            let issues = issues_after(|t| with(t, key, &line));
+            assert_eq!(issues.len(), 1, "{key}: {issues:?}");
+            assert!(issues[0].1.contains("in the unit of the key"), "{issues:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_word() {
+        for name in ["my chip", "a\\nb", "x/y"] {
+            let issues = issues_after(|t| with(t, "name", &format!("name = \"{name}\"")));
+            assert_eq!(issues[0].0, "name", "{issues:?}");
+        }
+    }
+
+    #[test]
     fn a_missing_source_is_refused() {
         let issues =
             issues_after(|t| with(t, "power_w", "power_w = { value = 1, plus_minus = 0 }"));
@@ -420,9 +215,13 @@ mod tests {
     fn impossible_geometry_and_converters_are_refused() {
         let issues = issues_after(|t| with(t, "inputs", "inputs = 0"));
         assert_eq!(issues[0].0, "array.inputs");
-        let line = "enob = { value = 9, plus_minus = 0, source = \"assumed\" }";
-        let issues = issues_after(|t| with(t, "enob", line));
-        assert_eq!(issues[0].0, "adc.enob");
+        for (path, value) in [("adc.enob", "9"), ("dac.bits", "6")] {
+            let change = Override { path: path.to_owned(), value: value.to_owned() };
+            let text = builtin_text("tiny-4").expect("shipped");
+            let error = ChipDescription::from_toml_with(text, "t", &[change]).expect_err("refused");
+            assert_eq!(error.issues.len(), 1, "{error}");
+            assert!(error.issues[0].key.contains("enob"), "{error}");
+        }
     }
 
     #[test]
@@ -456,5 +255,54 @@ mod tests {
         let error = ChipDescription::from_toml_with(text, "t", &[set("laser.power_w", "lots")])
             .expect_err("refused");
         assert_eq!(error.issues[0].key, "laser.power_w.value");
+    }
+
+    #[test]
+    fn ideal_is_a_word_and_not_a_zero() {
+        let chip = |change: &dyn Fn(&str) -> String| {
+            let text = change(builtin_text("tiny-4").expect("shipped"));
+            ChipDescription::from_toml(&text, "test")
+        };
+        let ideal = chip(&|t| with(t, "linewidth_hz", "linewidth_hz = \"ideal\"")).expect("valid");
+        assert!(ideal.laser.linewidth_hz.is_ideal());
+        assert!(ideal.laser.linewidth_hz.value().abs() < f64::MIN_POSITIVE);
+        let line = "linewidth_hz = { value = 0, plus_minus = 0, source = \"assumed\" }";
+        let issues = issues_after(|t| with(t, "linewidth_hz", line));
+        assert_eq!(issues[0].0, "laser.linewidth_hz.value");
+        assert_eq!(
+            issues[0].1,
+            "is 0; expected a finite number greater than zero, or the word \"ideal\""
+        );
+        // Only what can be an impairment can be without it.
+        let issues = issues_after(|t| with(t, "power_w", "power_w = \"ideal\""));
+        assert_eq!(issues[0].0, "laser.power_w");
+        assert!(!issues[0].1.contains("or the word"), "{issues:?}");
+    }
+
+    #[test]
+    fn an_override_makes_a_part_ideal_and_impaired_again() {
+        let text = builtin_text("tiny-4").expect("shipped");
+        let set = |path: &str, value: &str| Override { path: path.into(), value: value.into() };
+        let chip = |changes: &[Override]| ChipDescription::from_toml_with(text, "test", changes);
+        let ideal = set("cell.phase_error_rad", "ideal");
+        assert!(chip(std::slice::from_ref(&ideal)).expect("valid").cell.phase_error_rad.is_ideal());
+        let again = chip(&[ideal, set("cell.phase_error_rad", "0.25")]).expect("valid");
+        assert_eq!(again.cell.phase_error_rad, super::super::Impairment::set(0.25));
+        let error = chip(&[set("cell.phase_error_rad", "0")]).expect_err("refused");
+        assert!(error.issues[0].problem.ends_with("or the word \"ideal\""), "{error}");
+        let error = chip(&[set("clock.symbol_rate_hz", "ideal")]).expect_err("refused");
+        assert_eq!(error.issues[0].key, "clock.symbol_rate_hz");
+    }
+
+    #[test]
+    fn a_cell_type_brings_its_own_section() {
+        let text = builtin_text("tiny-4").expect("shipped");
+        let rings = Override { path: "array.cell_type".into(), value: "ring_pair".into() };
+        let error = ChipDescription::from_toml_with(text, "test", &[rings]).expect_err("no rings");
+        assert!(error.issues.iter().all(|issue| issue.key.starts_with("ring.")), "{error}");
+        let issues = issues_after(|t| format!("{t}\n[ring]\nself_coupling = 1\n"));
+        assert_eq!(issues.len(), 1);
+        assert_eq!(issues[0].0, "ring");
+        assert!(issues[0].1.contains("ring_pair"), "{issues:?}");
     }
 }

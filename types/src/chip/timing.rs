@@ -73,14 +73,16 @@ impl ChipDescription {
                 ),
                 latency: Cycles::ZERO,
             },
+            // The banks drive the same cells: light is lost while they change, whoever loads what.
             Action::Settle { array, .. } => StepTiming {
-                engine: Engine::Loader(array),
-                busy: Cycles::ZERO,
-                latency: cycles(self.cell.settling_s.value),
+                engine: Engine::Array(array),
+                busy: cycles(self.cell.settling_s.value),
+                latency: Cycles::ZERO,
             },
             Action::Stream { array, .. } => StepTiming {
                 engine: Engine::Array(array),
-                busy: Cycles(symbols),
+                // One symbol on each wavelength at a time.
+                busy: Cycles(symbols.div_ceil(self.array.wavelengths as u64)),
                 latency: cycles(self.receiver.pipeline_s.value),
             },
             Action::Quantise { from, .. } | Action::Dequantise { from, .. } => {

@@ -137,7 +137,9 @@ pub enum Action {
         /// What to load.
         tile: TileId,
     },
-    /// Waits until the cells of a bank are within their stated error.
+    /// Connects a bank to the cells and waits until they are within their stated error.
+    ///
+    /// A bank is a set of drivers; the cells are the same for all banks of an array.
     Settle {
         /// Which array.
         array: u16,

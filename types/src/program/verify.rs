@@ -5,7 +5,8 @@
 //! 2. references: buffers, tiles, tables and steps exist, `after` names earlier steps only;
 //! 3. operands: element kinds and lengths fit the action, and no operand is its own result;
 //! 4. memory: buffers hold something, lie inside the card's memory and do not overlap;
-//! 5. banks: a stream finds its tile loaded and settled, and no load hits a bank in use;
+//! 5. banks: a stream finds its tile loaded, connected and settled, and no load hits a bank in
+//!    use;
 //! 6. order: every read of a buffer waits for its writes, every write for earlier reads;
 //! 7. data: every element that is read has been written;
 //! 8. width: no accumulator can overflow 32 bits, whatever the inputs;
@@ -297,6 +298,9 @@ impl<'a> Verifier<'a> {
             streams: Vec<StepIndex>,
         }
         let mut banks: BTreeMap<(u16, u16), Bank> = BTreeMap::new();
+        // An array keeps the order of its settles and streams, so program order tells which bank
+        // its cells follow.
+        let mut connected: BTreeMap<u16, u16> = BTreeMap::new();
         for (step, index) in self.program.steps.iter().zip(0..) {
             let index = StepIndex(index);
             match step.action {
@@ -319,6 +323,7 @@ impl<'a> Verifier<'a> {
                     if state.load.is_some_and(|load| self.waits_for(index, load)) {
                         state.settle = Some(index);
                     }
+                    connected.insert(array, bank);
                 }
                 Action::Stream { array, bank, tile, .. } => {
                     let state = banks.entry((array, bank)).or_default();
@@ -331,6 +336,14 @@ impl<'a> Verifier<'a> {
                         });
                     } else if !state.settle.is_some_and(|settle| self.waits_for(index, settle)) {
                         self.violations.push(Violation::NotSettled { step: index, array, bank });
+                    } else if let Some(&other) = connected.get(&array).filter(|b| **b != bank) {
+                        let (step, connected) = (index, other);
+                        self.violations.push(Violation::NotConnected {
+                            step,
+                            array,
+                            bank,
+                            connected,
+                        });
                     }
                     state.streams.push(index);
                 }

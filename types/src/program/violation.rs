@@ -28,6 +28,7 @@ pub enum Violation {
     GainRange { step: StepIndex, shift: u8, lowest: u8, highest: u8 },
     TileNotLoaded { step: StepIndex, array: u16, bank: u16, tile: TileId },
     NotSettled { step: StepIndex, array: u16, bank: u16 },
+    NotConnected { step: StepIndex, array: u16, bank: u16, connected: u16 },
     BankInUse { step: StepIndex, array: u16, bank: u16, by: StepIndex },
     Unordered { step: StepIndex, buffer: BufferId, conflicts_with: StepIndex },
     ReadBeforeWritten { step: StepIndex, buffer: BufferId, element: usize },
@@ -90,6 +91,9 @@ impl fmt::Display for Violation {
             }
             Self::NotSettled { step, array, bank } => {
                 write!(f, "{step}: bank {bank} of array {array} is used before it settled")
+            }
+            Self::NotConnected { step, array, bank, connected } => {
+                write!(f, "{step}: bank {connected} of array {array} is connected, not {bank}")
             }
             Self::BankInUse { step, array, bank, by } => {
                 write!(f, "{step}: loads bank {bank} of array {array} while {by} may still use it")

@@ -1,22 +1,51 @@
 //! What noise to expect, in closed form: the noise budget of one tile.
 //!
-//! Per sample, in units of the exact sum, with step `Δ = 2^shift` and 2N real inputs:
+//! Per sample, in units of the exact sum. An output sums K products of real codes; `S = K⟨w²⟩⟨x²⟩`;
+//! P is the mean square of one quadrature of the column's field, and Q that of the quadrature that
+//! is not wanted: both equal S, but in `single`, where P is half of it and Q is zero. Δ is the
+//! converter's step, L a full-scale code; `turn(m, σ) = ⟨sin² ψ⟩ Q + ⟨(1 - cos ψ)²⟩ S` for a normal
+//! angle ψ of mean m (zero where not given) and deviation σ, which is `(m² + σ²) Q` where it is small.
 //!
 //! ```text
-//! shot, receiver    σ² from light and amplifier              (optics)
-//! adc               Δ²/12 · (4^(bits - enob) - 1)
-//! quantisation      Δ²/12                                    always there
-//! cell_amplitude    σ_a² · 2N · ⟨w²⟩⟨x²⟩
-//! cell_phase        σ_p² · 2N · ⟨w²⟩⟨x²⟩
+//! shot, receiver, dark   from light, amplifier and diode            (optics)
+//! dac                    ⟨w²⟩ K (4^(bits - enob) - 1) / 12
+//! adc                    Δ²/12 · (4^(bits - enob) - 1)
+//! quantisation           Δ²/12                                      always there
+//! rin                    RIN B ⟨acc²⟩
+//! rin_lo                 RIN B / CMRR · (R P_LO)²
+//! phase_noise            turn(2π Δν ΔT)
+//! jitter                 (π f σ_t)² S
+//! wdm                    2 (1 - 1/Λ) XT · P                         Λ wavelengths
+//! isi                    2 r² / (1 + r) · S                         r = e^(-2π B/f)
+//! cell_phase, lo_phase   turn(σ)
+//! drift                  turn(σ sqrt(1 - e^(-2t/τ)))
+//! crosstalk              turn(c Σγ ⟨d⟩, c sqrt(Σγ² var d))          d: drives, c: what is left
+//! heating                turn(heating ⟨d⟩ / 2π, 0)
+//! cell_amplitude         σ² S
+//! splitter               (ln 10 / 40 · σ_dB)² · stages · S
+//! imbalance              (g²/4 + ψ²/2) S      g²/4 S where only one quadrature is driven
+//! hybrid                 (g²/4 + ψ²/2) S      g²/4 S where only I is used
+//! extinction             L² 10^(-ER/10) ⟨w²⟩ K                      zero in `single`
+//! transfer               σ² ⟨L² asin²(x/L) (1 - x²/L²)⟩ ⟨w²⟩ K
+//! dead                   p S
+//! stuck                  p (⟨w²⟩ + L²/3) K ⟨x²⟩
+//! ring                   ⟨|δw|²⟩ over all weights, per quadrature
+//! levels, write          (L²/12 levels²), (σ L)², per quadrature
+//! aging                  (loss · log10 t)² ⟨acc²⟩
 //! ```
 //!
 //! The parts are independent, so their squares add. Left out: clipping at the ends of the
-//! converter's range, rounding when the sums are not many steps large, and correlations between
-//! inputs or between weights. What the codes themselves lose of the user's numbers is no matter of
-//! the array, and not in it either.
+//! converter's range, rounding when the sums are not many steps large, correlations between inputs
+//! or between weights, cells at the rim of the array, and that drives and films are counted for
+//! weights spread evenly. What the codes themselves lose of the user's numbers is no matter of the
+//! array, and not in it either.
 
-use crate::optics::{Optics, decibels, step_units};
+mod forms;
+
+use crate::optics::{decibels, step_units};
+use crate::packing::Packing;
 use crate::{Term, Terms};
+use forms::Forms;
 use litecore_types::chip::ChipDescription;
 
 /// What a budget must know of the data, all in codes.
@@ -99,28 +128,36 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What `chip` makes of data with these statistics while `terms` are on.
+    /// What `chip` makes of data with these statistics while `terms` are on, in conjugate folding.
     pub fn predict(chip: &ChipDescription, terms: Terms, statistics: &Statistics) -> Self {
-        let optics = Optics::of(chip);
+        Self::predict_packed(chip, Packing::Conjugate, terms, statistics)
+    }
+
+    /// What `chip` makes of data in a packing. The statistics are those of real codes and of real
+    /// sums. A term without strength has no part.
+    pub fn predict_packed(
+        chip: &ChipDescription,
+        packing: Packing,
+        terms: Terms,
+        statistics: &Statistics,
+    ) -> Self {
+        let forms = Forms::of(chip, packing, *statistics);
+        let part = |variance: f64| Part {
+            sigma_units: variance.sqrt(),
+            snr_rms_db: decibels(statistics.mean_square_sum / variance),
+        };
+        let mut variances: Vec<(Source, f64)> = terms
+            .iter()
+            .map(|term| (Source::Term(term), forms.variance(term)))
+            .filter(|(_, variance)| *variance > 0.0)
+            .collect();
         let step = step_units(statistics.shift);
-        let through_cells = (chip.tile_inputs() as f64
-            * statistics.mean_square_weight
-            * statistics.mean_square_input)
-            .sqrt();
-        let sigma = |term| match term {
-            Term::CellPhase => chip.cell.phase_error_rad.value * through_cells,
-            Term::CellAmplitude => chip.cell.amplitude_error.value * through_cells,
-            dynamic => optics.sigma_units(dynamic, statistics.shift),
-        };
-        let part = |sigma_units: f64| Part {
-            sigma_units,
-            snr_rms_db: decibels(statistics.mean_square_sum / (sigma_units * sigma_units)),
-        };
-        let mut parts: Vec<(Source, Part)> =
-            terms.iter().map(|term| (Source::Term(term), part(sigma(term)))).collect();
-        parts.push((Source::Quantisation, part(step / 12.0_f64.sqrt())));
-        let variance: f64 = parts.iter().map(|(_, part)| part.sigma_units * part.sigma_units).sum();
-        Self { total: part(variance.sqrt()), parts }
+        variances.push((Source::Quantisation, step * step / 12.0));
+        let total = variances.iter().map(|(_, variance)| variance).sum();
+        Self {
+            parts: variances.into_iter().map(|(source, of)| (source, part(of))).collect(),
+            total: part(total),
+        }
     }
 
     /// The part of one source, if it is on.
@@ -152,8 +189,23 @@ mod tests {
         // 20 log10(61.3e3 / 2048) + 10.79.
         close(db(Source::Quantisation), 40.31);
         close(db(Source::Term(Term::Adc)), 40.31 - 4.77);
-        // 1.37e-4 + 1.07e-5 + 2 · 2.50e-5 + 9.31e-5 + 2.79e-4 of the signal's power.
-        close(budget.total.snr_rms_db, 32.45);
+        // RIN: -155 dB in 1 GHz. 100 kHz over 7 ps: 2π · 1e5 · 7e-12 = 4.4e-6.
+        close(db(Source::Term(Term::Rin)), 65.0);
+        // Shot over it: 2 q / (R P_LO · RIN / CMRR) = 253.
+        close(db(Source::Term(Term::RinLo)), 38.64 + 24.03);
+        close(db(Source::Term(Term::PhaseNoise)), 53.57);
+        // Half a code of noise on inputs of 127/√3.
+        close(db(Source::Term(Term::Dac)), 43.36);
+        // 18 stages of ln 10 / 40 · 0.005 each.
+        close(db(Source::Term(Term::Splitter)), 58.26);
+        // 3e-3²/4 + 3e-3²/2.
+        close(db(Source::Term(Term::Imbalance)), 51.71);
+        // Uniform inputs are a third of full scale's power.
+        close(db(Source::Term(Term::Extinction)), 50.0 - 4.74);
+        close(db(Source::Term(Term::Jitter)), 64.04);
+        let sum: f64 =
+            budget.parts.iter().map(|(_, part)| part.sigma_units * part.sigma_units).sum();
+        assert!((sum.sqrt() / budget.total.sigma_units - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -162,6 +214,8 @@ mod tests {
         let statistics = Statistics::uniform(&chip, 8);
         let budget = Budget::predict(&chip, Terms::only(Term::Adc), &statistics);
         assert_eq!(budget.parts.len(), 2);
+        let absent = Budget::predict(&chip, Terms::only(Term::Ring), &statistics);
+        assert_eq!(absent.parts.len(), 1, "there are no rings");
         assert_eq!(budget.part(Source::Term(Term::Shot)), None);
         let silent = Budget::predict(&chip, Terms::none(), &statistics);
         assert_eq!(silent.total, silent.part(Source::Quantisation).unwrap());

@@ -1,0 +1,110 @@
+//! `litecore sim`: Monte Carlo on one array, next to the closed form.
+
+mod cost;
+mod experiment;
+mod operands;
+mod report;
+
+pub(crate) use experiment::Samples;
+pub(crate) use operands::Data;
+pub(crate) use report::{BudgetRow, SimReport};
+
+use crate::args::Sim;
+use crate::commands::chip::parse_override;
+use crate::console::Console;
+use crate::error::CliError;
+use crate::plots::{self, TilePictures};
+use crate::workload::named_chip;
+use cost::Cost;
+use experiment::Setup;
+use litecore_sim::Term;
+use litecore_sim::packing::Layout;
+use litecore_types::chip::Readout;
+use std::fmt::Write;
+use std::fs;
+
+/// Fewest symbols for each chip of the model, where the user does not say.
+const SYMBOLS_PER_INSTANCE: usize = 8;
+/// Outputs of all chips together over which static errors average out to a tenth of a decibel.
+const OUTPUTS: usize = 8192;
+
+pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
+    let overrides =
+        args.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut chip = named_chip(&args.chip, &overrides)?.chip;
+    let packing = args.packing;
+    if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
+        chip.receiver.readout = Readout::Iq;
+        console.say(&format!(
+            "packing {packing} reads both quadratures: receiver.readout is set to iq"
+        ));
+    }
+    let symbols = usize::try_from(args.symbols).unwrap_or(usize::MAX);
+    let enough = (OUTPUTS / chip.array.outputs).clamp(8, 1024);
+    let instances = args
+        .instances
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or_else(|| enough.min(symbols.div_ceil(SYMBOLS_PER_INSTANCE)))
+        .min(symbols);
+    if let Some(shift) = args.shift.filter(|shift| !chip.gain_shifts().contains(shift)) {
+        return Err(CliError::usage(format!(
+            "--shift {shift}: the receiver of {} has gains for shifts {} to {}",
+            chip.name,
+            chip.gain_shifts().start(),
+            chip.gain_shifts().end()
+        )));
+    }
+    if let Some(dir) = &args.out {
+        fs::create_dir_all(dir).map_err(|source| CliError::Write { path: dir.clone(), source })?;
+    }
+    let layout = Layout::new(packing, chip.array.inputs, chip.array.outputs)?;
+    let setup = Setup {
+        layout,
+        terms: args.terms,
+        data: args.data,
+        symbols,
+        instances,
+        shift: args.shift,
+        seed: args.seed,
+        chip,
+    };
+    let findings = setup.run(console)?;
+    let cost = Cost::of(&setup.chip, &layout, args.symbols, findings.shift)?;
+    let mut report = SimReport::new(&setup, &findings, &cost);
+    if let Some(dir) = &args.out {
+        let pictures = TilePictures {
+            report: &report,
+            samples: &findings.samples,
+            predicted_sigma: findings.closed_form_total_sigma,
+        };
+        report.plots = plots::write_tile(dir, &pictures)?;
+    }
+    console.result(&report, &report.text());
+    Ok(())
+}
+
+/// Columns of the list of terms: it is not wrapped again on a terminal of the usual width.
+const HELP_WIDTH: usize = 80;
+
+/// Every term with its meaning, for the help.
+pub(crate) fn terms_help() -> String {
+    let mut text = String::from("Terms (--terms):\n");
+    let width = Term::ALL.iter().map(|term| term.name().len()).max().unwrap_or(0);
+    for term in Term::ALL {
+        let mut line = format!("  {:width$} ", term.name());
+        for word in term.help().split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > HELP_WIDTH {
+                _ = writeln!(text, "{line}");
+                line = " ".repeat(width + 3);
+            }
+            _ = write!(line, " {word}");
+        }
+        _ = writeln!(text, "{line}");
+    }
+    text.push_str(
+        "\nEach is one standard deviation or one fraction of the chip description; `ideal` there \
+         switches it off as well.\nRounding to converter codes is no term: it is the meaning of a \
+         program, and always there.\n",
+    );
+    text
+}

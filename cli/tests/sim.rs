@@ -1,0 +1,158 @@
+//! `litecore sim` as a user types it.
+
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Output};
+
+fn litecore(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_litecore")).args(args).output().expect("the program starts")
+}
+
+fn sim(args: &[&str]) -> Value {
+    let output = litecore(&[&["sim", "--json"], args].concat());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {message}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+#[track_caller]
+fn refused(args: &[&str], words: &[&str]) {
+    let output = litecore(&[&["sim"], args].concat());
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!message.contains("panicked"), "{args:?}: {message}");
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: no `{word}` in: {message}");
+    }
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("no number `{key}` in {value}"))
+}
+
+fn part<'a>(report: &'a Value, term: &str) -> &'a Value {
+    let parts = report["budget"].as_array().expect("a list");
+    parts.iter().find(|part| part["term"] == term).unwrap_or_else(|| panic!("no {term}"))
+}
+
+#[track_caller]
+fn close(a: f64, b: f64, within: f64) {
+    assert!((a - b).abs() <= within, "{a} against {b}");
+}
+
+#[test]
+fn the_report_has_its_keys_and_measures_what_it_predicts() {
+    let report = sim(&["--chip", "ref-64-eo", "--seed", "5"]);
+    let rms = number(&report, "snr_rms_db");
+    close(rms, number(&report, "closed_form_snr_rms_db"), 0.3);
+    assert!((25.0..40.0).contains(&rms), "{rms} dB");
+    close(number(&report, "bits_rms"), (rms - 1.76) / 6.02, 1e-9);
+    // The largest sum is sqrt(128) · 3 · (127/128)^½ deviations of uniform data: 30.5 dB above.
+    close(number(&report, "snr_fs_db") - rms, 30.5, 0.3);
+    for name in ["shot", "receiver", "adc", "cell_phase", "cell_amplitude"] {
+        let part = part(&report, name);
+        close(number(part, "measured_db"), number(part, "closed_form_db"), 0.5);
+    }
+    assert_eq!(report["warnings"], Value::Array(Vec::new()));
+    // 2 · 64 · 64 useful products for each symbol.
+    assert_eq!(report["useful_macs"], 4096 * 8192);
+    assert!(number(&report, "cycles") > 4096.0);
+    let joules = |key| number(&report["energy_j"], key);
+    assert!(0.0 < joules("optics"));
+    assert!(joules("optics") < joules("core") && joules("core") < joules("system"));
+}
+
+#[test]
+fn shot_noise_follows_the_light_that_is_set() {
+    // SNR = 4 η n t² s, so a tenth of the light is 10 dB less, and of the ratio nothing else.
+    let full = sim(&["--terms", "shot"]);
+    let tenth = sim(&["--terms", "shot", "--set", "laser.power_w=0.05"]);
+    let shot = |report: &Value, key| number(part(report, "shot"), key);
+    close(shot(&full, "closed_form_db") - shot(&tenth, "closed_form_db"), 10.0, 1e-6);
+    // The same tiles, inputs and noise, ten times stronger in power.
+    close(shot(&full, "measured_db") - shot(&tenth, "measured_db"), 10.0, 0.05);
+}
+
+#[test]
+fn without_terms_every_packing_computes_the_integer_meaning() {
+    for packing in ["single", "tokens", "rows", "conjugate", "complex"] {
+        let report = sim(&["--terms", "none", "--packing", packing, "--symbols", "300"]);
+        assert_eq!(report["codes_off"], 0, "{packing}");
+        assert_eq!(report["budget"].as_array().map(Vec::len), Some(1), "{packing}");
+        let quantisation = part(&report, "quantisation");
+        close(number(quantisation, "measured_db"), number(&report, "snr_rms_db"), 1e-9);
+        close(number(quantisation, "measured_db"), number(quantisation, "closed_form_db"), 0.4);
+    }
+    // A converter as wide as the sums loses nothing.
+    let mut wide = vec!["--chip", "tiny-4", "--terms", "none"];
+    for set in ["adc.bits=16", "weights.bits=4", "dac.bits=4", "dac.enob=4"] {
+        wide.extend(["--set", set]);
+    }
+    let report = sim(&wide);
+    assert!(report["snr_rms_db"].is_null(), "{report}");
+}
+
+#[test]
+fn packings_rank_as_their_light_does() {
+    // Uniform data, the same light: 28.5, 22.5, 22.5, 25.5 dB in the reference case, so 6, 6 and
+    // 3 dB below the plain real array.
+    let shot = |packing| {
+        let report = sim(&["--terms", "shot", "--packing", packing]);
+        let part = part(&report, "shot").clone();
+        close(number(&part, "measured_db"), number(&part, "closed_form_db"), 0.3);
+        number(&part, "measured_db")
+    };
+    let single = shot("single");
+    close(single - shot("tokens"), 6.0, 0.3);
+    close(single - shot("rows"), 6.0, 0.3);
+    close(single - shot("conjugate"), 3.0, 0.3);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report_and_another_another() {
+    let args = ["--symbols", "200", "--data", "gaussian:3", "--seed"];
+    let run = |seed| sim(&[&args[..], &[seed]].concat());
+    assert_eq!(run("1"), run("1"));
+    assert_ne!(run("1")["snr_rms_db"], run("2")["snr_rms_db"]);
+}
+
+#[test]
+fn pictures_are_drawn_where_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("new").join("pictures");
+    let out = out.to_str().expect("a plain path");
+    let report = sim(&["--chip", "tiny-4", "--symbols", "100", "--out", out]);
+    let plots = report["plots"].as_array().expect("a list");
+    assert_eq!(plots.len(), 3);
+    for plot in plots {
+        let text = fs::read_to_string(plot.as_str().expect("a path")).expect("a picture");
+        assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"));
+    }
+}
+
+#[test]
+fn help_lists_every_term_with_its_meaning() {
+    let help = litecore(&["sim", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for term in ["shot", "rin", "phase_noise", "dac", "cell_phase", "crosstalk", "drift"] {
+        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{term} ")));
+        let line = line.unwrap_or_else(|| panic!("no {term} in: {help}"));
+        assert!(line.contains("static") || line.contains("dynamic"), "{line}");
+    }
+}
+
+#[test]
+fn bad_flags_are_refused_with_what_to_do() {
+    refused(&["--terms", "shot,rain"], &["rain", "cell_phase", "crosstalk"]);
+    refused(&["--terms", ""], &["all, none"]);
+    refused(&["--packing", "pairs"], &["pairs", "conjugate"]);
+    refused(&["--data", "gaussian:0"], &["gaussian:0", "gaussian:3"]);
+    refused(&["--data", "gaussian:nan"], &["uniform"]);
+    refused(&["--data", "normal"], &["normal", "uniform"]);
+    refused(&["--symbols", "0"], &["0", "1.."]);
+    refused(&["--instances", "0"], &["0", "1.."]);
+    refused(&["--seed", "x"], &["seed"]);
+    refused(&["--shift", "40"], &["--shift 40", "shifts"]);
+    refused(&["--chip", "nothing"], &["nothing", "ref-64-eo"]);
+    refused(&["--set", "laser.power_w"], &["path=value"]);
+}

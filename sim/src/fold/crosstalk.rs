@@ -1,0 +1,226 @@
+//! Heat: what each cell's drive does to its neighbors, and all drives to all cells.
+//!
+//! A cell's drive is the phase its heaters make. Of the drive d of a cell at distance r,
+//! `γ(r) = γ₂₃ e^(-k (r - 23 µm))` shows in another cell; below 23 µm the published near field takes
+//! over ([`crate::thermal::coupling`]). Calibration leaves a fraction of the sum. All drives
+//! together turn every cell by the heating phase times their mean over a full turn.
+
+use super::{Origin, Planes, single};
+use crate::Term;
+use crate::packing::Packing;
+use crate::thermal::coupling;
+use litecore_kernels::math;
+use litecore_types::chip::{CellType, ChipDescription};
+use std::f64::consts::{PI, TAU};
+
+/// The distance at which the crosstalk of a description is stated.
+const STATED_AT_UM: f64 = 23.0;
+/// A neighbor whose share of a full turn is below this is left out.
+const SMALLEST_RAD: f64 = 1e-5;
+/// Neighbors farther than this many cells are left out.
+const REACH: usize = 16;
+
+/// The heat of one array.
+pub(super) struct Heat {
+    columns: usize,
+    /// Drive of each pair of codes, in radians.
+    drives: Vec<f32>,
+    /// Neighbors: rows down, columns to the right, and the share that is left after calibration.
+    neighbors: Vec<(isize, isize, f32)>,
+    /// Phase of all cells per radian of mean drive.
+    common: f64,
+}
+
+impl Heat {
+    pub(super) fn of(origin: Origin<'_>, packing: Packing) -> Option<Self> {
+        let chip = origin.chip;
+        let neighbors =
+            if origin.terms.contains(Term::Crosstalk) { neighbors(chip) } else { vec![] };
+        let common = origin.strength(Term::Heating, chip.cell.heating_phase_rad.value()) / TAU;
+        if neighbors.is_empty() && common <= 0.0 {
+            return None;
+        }
+        let drives = (0..1_u32 << 16)
+            .map(|pair| {
+                let code = |byte: u32| f64::from(byte) - 128.0;
+                single(drive(chip, packing, code(pair >> 8), code(pair & 255)))
+            })
+            .collect();
+        Some(Self { columns: chip.array.outputs, drives, neighbors, common })
+    }
+
+    /// The phase by which heat turns each cell of a tile.
+    pub(super) fn phases(&self, planes: &Planes) -> Vec<f32> {
+        let drives: Vec<f32> = planes
+            .re
+            .iter()
+            .zip(&planes.im)
+            .map(|(&re, &im)| self.drives[index(re) << 8 | index(im)])
+            .collect();
+        let mean = drives.iter().map(|&drive| f64::from(drive)).sum::<f64>() / drives.len() as f64;
+        let mut phases = vec![single(self.common * mean); drives.len()];
+        let columns = self.columns;
+        let rows = drives.len() / columns;
+        for &(down, right, share) in &self.neighbors {
+            for row in 0..rows {
+                let Some(from) = row.checked_add_signed(down).filter(|&from| from < rows) else {
+                    continue;
+                };
+                let (first, last) = overlap(columns, right);
+                let to = &mut phases[row * columns + first..row * columns + last];
+                let start = (from * columns + first).wrapping_add_signed(right);
+                for (phase, &drive) in to.iter_mut().zip(&drives[start..]) {
+                    *phase += share * drive;
+                }
+            }
+        }
+        phases
+    }
+}
+
+/// The columns that have a neighbor so far to the right.
+fn overlap(columns: usize, right: isize) -> (usize, usize) {
+    let gap = right.unsigned_abs().min(columns);
+    if right < 0 { (gap, columns) } else { (0, columns - gap) }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes are whole")]
+fn index(code: f32) -> usize {
+    usize::from((code + 128.0) as u8)
+}
+
+/// Turns every cell by its phase.
+pub(super) fn turn(planes: &mut Planes, phases: &[f32]) {
+    let weights = planes.re.iter_mut().zip(&mut planes.im);
+    for ((re, im), &phase) in weights.zip(phases) {
+        let (sin, cos) = sin_cos(phase);
+        (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
+    }
+}
+
+/// Sine and cosine, cheaply where the angle is small.
+#[inline]
+pub(crate) fn sin_cos(phase: f32) -> (f32, f32) {
+    if phase.abs() < 0.5 {
+        small_sin_cos(phase)
+    } else {
+        let (sin, cos) = math::sin_cos(f64::from(phase));
+        (single(sin), single(cos))
+    }
+}
+
+/// Taylor's polynomials: within 2e-8 below 0.5.
+fn small_sin_cos(x: f32) -> (f32, f32) {
+    let z = x * x;
+    let sin = x - x * z * (1.0 / 6.0 - z * (1.0 / 120.0 - z * (1.0 / 5040.0)));
+    let cos = 1.0 - z * (0.5 - z * (1.0 / 24.0 - z * (1.0 / 720.0 - z * (1.0 / 40320.0))));
+    (sin, cos)
+}
+
+/// The neighbors of a cell that feel it, with the share that calibration leaves.
+fn neighbors(chip: &ChipDescription) -> Vec<(isize, isize, f32)> {
+    let reach = isize::try_from(REACH).unwrap_or(0);
+    let mut found = Vec::new();
+    for down in -reach..=reach {
+        for right in -reach..=reach {
+            let (x, y) = (right as f64, down as f64);
+            let share = share_at(chip, chip.array.pitch_um.value * (x * x + y * y).sqrt());
+            if (down, right) != (0, 0) && share * TAU > SMALLEST_RAD {
+                found.push((down, right, single(share)));
+            }
+        }
+    }
+    found
+}
+
+/// The share of a drive that shows at a distance after calibration.
+fn share_at(chip: &ChipDescription, distance_um: f64) -> f64 {
+    let cell = &chip.cell;
+    let shape = if distance_um < STATED_AT_UM {
+        coupling(distance_um) / coupling(STATED_AT_UM)
+    } else {
+        pxfm::f_exp(-cell.thermal_decay_per_um.value * (distance_um - STATED_AT_UM))
+    };
+    cell.crosstalk_residual.value() * cell.thermal_crosstalk.value() * shape
+}
+
+/// The sum of all neighbors' shares, and of their squares, for a cell amid the array.
+pub(crate) fn neighbor_sums(chip: &ChipDescription) -> (f64, f64) {
+    neighbors(chip).iter().fold((0.0, 0.0), |(sum, squares), &(_, _, share)| {
+        let share = f64::from(share);
+        (sum + share, squares + share * share)
+    })
+}
+
+/// The phase that the heaters of a cell make for a weight.
+///
+/// The phase shifter makes the argument, from zero to a full turn; the interferometer's two arms
+/// differ by `2 acos |w|`. Films hold amplitudes without heat, and rings are taken to be tuned
+/// by as much as the phase they make.
+fn drive(chip: &ChipDescription, packing: Packing, re: f64, im: f64) -> f64 {
+    let full = super::film::full_scale(chip.weight_limit(), packing);
+    let amplitude = ((re * re + im * im).sqrt() / full).min(1.0);
+    let angle = if amplitude > 0.0 { pxfm::f_atan2(im, re) } else { 0.0 };
+    let turned = if angle < 0.0 { angle + TAU } else { angle };
+    match chip.array.cell_type {
+        CellType::Interferometer => turned + 2.0 * pxfm::f_acos(amplitude),
+        CellType::RingPair => turned + PI * amplitude,
+        CellType::PhaseChange => turned,
+    }
+}
+
+/// Mean and variance of the drives of codes spread evenly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DriveStatistics {
+    pub(crate) mean: f64,
+    pub(crate) variance: f64,
+}
+
+/// The drives of weights spread evenly over all codes.
+pub(crate) fn drive_statistics(chip: &ChipDescription, packing: Packing) -> DriveStatistics {
+    let limit = chip.weight_limit();
+    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
+    let second = if packing.weights_per_cell() == 2 { limit } else { 0 };
+    for re in -limit..=limit {
+        for im in -second..=second {
+            let drive = drive(chip, packing, f64::from(re), f64::from(im));
+            sum += drive;
+            squares += drive * drive;
+            count += 1.0;
+        }
+    }
+    let mean = sum / count;
+    DriveStatistics { mean, variance: squares / count - mean * mean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use litecore_types::chip::{Impairment, builtin};
+
+    #[test]
+    fn one_driven_cell_shows_in_its_neighbors_by_the_stated_law() {
+        let mut chip = builtin("tiny-4").unwrap();
+        chip.array.pitch_um.value = 23.0;
+        chip.cell.thermal_crosstalk = Impairment::set(0.02);
+        chip.cell.crosstalk_residual = Impairment::set(0.5);
+        let origin = Origin {
+            chip: &chip,
+            terms: crate::Terms::only(Term::Crosstalk),
+            seed: litecore_types::Seed(0),
+            array: 0,
+            age_s: 0.0,
+        };
+        let heat = Heat::of(origin, Packing::Single).unwrap();
+        // Full positive weights need no drive; a full negative one half a turn.
+        let mut planes = Planes { re: vec![127.0; 16], im: vec![0.0; 16] };
+        planes.re[5] = -127.0;
+        let phases = heat.phases(&planes);
+        let expected = |distance: f64| PI * 0.01 * pxfm::f_exp(-0.1275 * 23.0 * (distance - 1.0));
+        for (cell, distance) in [(1, 1.0), (4, 1.0), (6, 1.0), (0, 2.0_f64.sqrt()), (7, 2.0)] {
+            let found = f64::from(phases[cell]);
+            assert!((found / expected(distance) - 1.0).abs() < 1e-5, "cell {cell}: {found}");
+        }
+        assert!(phases[5].abs() < 1e-9, "no cell is its own neighbor");
+    }
+}

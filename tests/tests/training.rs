@@ -2,7 +2,7 @@
 
 use litecore_model::checkpoint::{Checkpoint, Dtype, encode};
 use litecore_model::{ModelConfig, Tensor, TierMask, TierSet};
-use litecore_runtime::{DenseModel, FloatExecutor, Session};
+use litecore_runtime::{DenseModel, FloatExecutor, RuntimeError, Session};
 use litecore_types::Seed;
 use std::collections::BTreeMap;
 
@@ -86,6 +86,19 @@ fn a_window_that_slides_forgets_what_left_it() {
     late[text.len() - 8] = b'!';
     assert!(last(text) == last(&early));
     assert!(last(text) != last(&late));
+}
+
+#[test]
+fn a_vocabulary_that_is_not_the_bytes_is_refused() {
+    for vocab in [100, 600] {
+        let (mut config, tensors) = random_model();
+        config.vocab = vocab;
+        let refused = DenseModel::new(&config, &tensors).expect_err("not the bytes");
+        assert!(
+            matches!(refused, RuntimeError::Vocabulary { vocab: v } if v == vocab),
+            "{refused}"
+        );
+    }
 }
 
 /// The tensors that `config` asks for.

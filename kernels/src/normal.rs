@@ -44,7 +44,17 @@ impl Keys {
     /// The hash of a pair: two rounds of multiply and shift, with a word of the key before each.
     #[inline(always)]
     fn hash(&self, pair: u64) -> u64 {
-        let z = pair.wrapping_mul(WEYL).wrapping_add(self.start);
+        self.finish(self.begin(pair))
+    }
+
+    /// The hash's first word, which grows by `WEYL` from one pair to the next.
+    #[inline(always)]
+    fn begin(&self, pair: u64) -> u64 {
+        pair.wrapping_mul(WEYL).wrapping_add(self.start)
+    }
+
+    #[inline(always)]
+    fn finish(&self, z: u64) -> u64 {
         let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = z ^ self.middle;
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -61,8 +71,9 @@ fn scramble(word: u64) -> u64 {
     z ^ (z >> 33)
 }
 
-/// Pairs computed side by side.
+/// Pairs computed side by side, and in what is left over.
 const PAIRS: usize = 64;
+const FEW_PAIRS: usize = 16;
 
 on_every_isa! { fn fill(keys: &Keys, first_counter: u64, out: &mut [f32]) = fill_body; }
 
@@ -75,10 +86,15 @@ fn fill_body(keys: &Keys, first_counter: u64, out: &mut [f32]) {
         *value = polar(keys.hash(pair)).1;
         pair = next(pair, 1);
     }
-    let (blocks, tail) = rest.as_chunks_mut::<{ 2 * PAIRS }>();
+    let (blocks, rest) = rest.as_chunks_mut::<{ 2 * PAIRS }>();
     for block in blocks {
-        fill_block(keys, pair, block);
+        fill_block::<PAIRS>(keys, pair, block);
         pair = next(pair, PAIRS as u64);
+    }
+    let (blocks, tail) = rest.as_chunks_mut::<{ 2 * FEW_PAIRS }>();
+    for block in blocks {
+        fill_block::<FEW_PAIRS>(keys, pair, block);
+        pair = next(pair, FEW_PAIRS as u64);
     }
     for values in tail.chunks_mut(2) {
         let (even, odd) = polar(keys.hash(pair));
@@ -97,15 +113,23 @@ fn next(pair: u64, pairs: u64) -> u64 {
 }
 
 #[inline(always)]
-fn fill_block(keys: &Keys, pair: u64, out: &mut [f32; 2 * PAIRS]) {
-    let mut high = [0_u32; PAIRS];
-    let mut low = [0_u32; PAIRS];
-    for (i, (high, low)) in (0_u64..).zip(high.iter_mut().zip(&mut low)) {
-        (*high, *low) = halves(keys.hash(next(pair, i)));
+fn fill_block<const N: usize>(keys: &Keys, pair: u64, out: &mut [f32]) {
+    let mut high = [0_u32; N];
+    let mut low = [0_u32; N];
+    let words = high.iter_mut().zip(&mut low);
+    if next(pair, N as u64) > pair {
+        let first = keys.begin(pair);
+        for (i, (high, low)) in (0_u64..).zip(words) {
+            (*high, *low) = halves(keys.finish(first.wrapping_add(i.wrapping_mul(WEYL))));
+        }
+    } else {
+        for (i, (high, low)) in (0_u64..).zip(words) {
+            (*high, *low) = halves(keys.hash(next(pair, i)));
+        }
     }
-    let mut even = [0.0_f32; PAIRS];
-    let mut odd = [0.0_f32; PAIRS];
-    for i in 0..PAIRS {
+    let mut even = [0.0_f32; N];
+    let mut odd = [0.0_f32; N];
+    for i in 0..N {
         (even[i], odd[i]) = point(high[i], low[i]);
     }
     for (values, (even, odd)) in out.as_chunks_mut::<2>().0.iter_mut().zip(even.iter().zip(&odd)) {

@@ -40,8 +40,8 @@ impl Normals {
     /// The first `count` standard normals of one symbol under a key.
     pub(crate) fn draw(&mut self, key: u64, tag: SymbolTag, count: usize) -> &[f32] {
         /// The generator works in blocks of this many, and slowly on what is left over.
-        const BLOCK: usize = 128;
-        let rounded = if count < BLOCK / 4 { count } else { count.next_multiple_of(BLOCK) };
+        const BLOCK: usize = 32;
+        let rounded = if count < BLOCK { count } else { count.next_multiple_of(BLOCK) };
         self.0.resize(rounded, 0.0);
         standard_normals(key ^ spread(tag.0), 0, &mut self.0);
         &self.0[..count]

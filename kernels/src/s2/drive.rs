@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::pack::{PackedMatrix, SLACK, pack_left_columns, pack_left_rows};
+use super::pack::{PackedMatrix, SLACK, pack_left_columns};
 use super::tile::{Kernel, Scalar, Tile};
 use super::{BLOCK, PANEL};
 use crate::Isa;
@@ -162,24 +162,17 @@ unsafe fn row_block<K: Kernel>(
     // Tiles of equal height: one low tile at the end would be bound by latency.
     let tiles = rows.div_ceil(K::ROWS);
     let bounds = |tile: usize| tile * rows / tiles;
+    // Rows are read where they lie: each is a stream of its own, and copying them costs more. Columns
+    // would take a new cache line for every k.
     let left = match job.left {
-        // One row is packed as it lies.
-        Left::Rows(x) if rows == 1 => x[first * inputs + k..].as_ptr(),
-        _ => {
+        Left::Rows(x) => x[first * inputs + k..].as_ptr(),
+        Left::Columns(x, stride) => {
             packed.resize(rows * depth + SLACK, 0.0);
             for tile in 0..tiles {
                 let (start, end) = (bounds(tile), bounds(tile + 1));
+                let from = &x[k * stride + first + start..];
                 let to = &mut packed[start * depth..end * depth + SLACK];
-                match job.left {
-                    Left::Rows(x) => {
-                        let from = &x[(first + start) * inputs + k..];
-                        pack_left_rows(K::ISA, from, inputs, end - start, depth, to);
-                    }
-                    Left::Columns(x, stride) => {
-                        let from = &x[k * stride + first + start..];
-                        pack_left_columns(from, stride, end - start, depth, to);
-                    }
-                }
+                pack_left_columns(from, stride, end - start, depth, to);
             }
             packed.as_ptr()
         }
@@ -191,12 +184,18 @@ unsafe fn row_block<K: Kernel>(
         let column = panel * PANEL;
         for tile in 0..tiles {
             let (start, end) = (bounds(tile), bounds(tile + 1));
-            // SAFETY: the packed left holds `rows × depth`, the panels `inputs × PANEL` each, and
-            // row and column are inside `y`.
+            let (left_start, left_row, left_k) = match job.left {
+                Left::Rows(_) => (start * inputs, inputs, 1),
+                Left::Columns(..) => (start * depth, 1, end - start),
+            };
+            // SAFETY: the left side holds `rows × depth` at these strides, the panels
+            // `inputs × PANEL` each, and row and column are inside `y`.
             unsafe {
                 let tile = Tile {
                     depth,
-                    left: left.add(start * depth),
+                    left: left.add(left_start),
+                    left_row,
+                    left_k,
                     right: job.right.panel(panel).as_ptr().add(k * PANEL),
                     panel_stride: inputs * PANEL,
                     y: job.y.add((first + start) * outputs + column),

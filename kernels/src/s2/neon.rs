@@ -7,7 +7,6 @@ use std::arch::aarch64::{
 
 use super::lanes::Lanes;
 use super::tile::{Kernel, Tile, run};
-use crate::Isa;
 
 impl Lanes for float32x4_t {
     const WIDTH: usize = 4;
@@ -47,7 +46,6 @@ impl Lanes for float32x4_t {
 pub(super) struct Neon;
 
 impl Kernel for Neon {
-    const ISA: Isa = Isa::Neon;
     const ROWS: usize = 6;
     #[inline(always)]
     fn panels_at_once(rows: usize) -> usize {

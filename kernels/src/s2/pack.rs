@@ -1,4 +1,4 @@
-//! Packing: weights into panels, left sides into tiles.
+//! Packing: weights into panels, columns of left sides into tiles.
 
 use super::PANEL;
 use super::transpose::interleave;
@@ -122,19 +122,6 @@ impl PackedMatrix {
 
 /// Elements past the end of a packed left side that packing may overwrite.
 pub(super) const SLACK: usize = 16;
-
-/// Packs some rows of a row-major left side as `[depth][rows]`; up to [`SLACK`] elements after them
-/// may be overwritten.
-pub(super) fn pack_left_rows(
-    isa: Isa,
-    from: &[f32],
-    stride: usize,
-    rows: usize,
-    depth: usize,
-    to: &mut [f32],
-) {
-    interleave(isa, from, stride, rows, depth, to, rows);
-}
 
 /// Packs some columns of a K × rows left side as `[depth][rows]`; up to [`SLACK`] elements after
 /// them may be overwritten.

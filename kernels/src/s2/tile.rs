@@ -4,15 +4,12 @@
 
 use super::PANEL;
 use super::lanes::Lanes;
-use crate::Isa;
 
 /// One family's tiles.
 ///
 /// # Safety
 /// [`Kernel::tile`] may be called only where the family's instructions are known to exist.
 pub(super) trait Kernel {
-    /// The family.
-    const ISA: Isa;
     /// The most rows of a tile.
     const ROWS: usize;
     /// How many panels a tile of so many rows takes at once, so that it is not bound by the latency
@@ -27,8 +24,12 @@ pub(super) trait Kernel {
 pub(super) struct Tile {
     /// Elements of K, one block or less.
     pub(super) depth: usize,
-    /// The left side, `[depth][rows]`.
+    /// The left side at the first row and the block's first k.
     pub(super) left: *const f32,
+    /// From one row of the left side to the next, in elements.
+    pub(super) left_row: usize,
+    /// From one k of the left side to the next, in elements.
+    pub(super) left_k: usize,
     /// The first panel at the block's first k, `[depth][PANEL]`.
     pub(super) right: *const f32,
     /// From one panel to the next, in elements.
@@ -49,8 +50,9 @@ type Sums<const R: usize, const P: usize> = [[[f32; PANEL]; P]; R];
 /// Runs a tile with `R` rows, `V` vectors side by side and `P` panels in registers.
 ///
 /// # Safety
-/// The instructions of `L` must exist; `left` must hold `depth × R` elements, each of the `P` panels
-/// `depth × PANEL`, and `y` `R` rows of `columns` elements that nobody else uses meanwhile.
+/// The instructions of `L` must exist; `left` must hold `R` rows of `depth` elements at its strides,
+/// each of the `P` panels `depth × PANEL`, and `y` `R` rows of `columns` elements that nobody else
+/// uses meanwhile.
 #[inline(always)]
 pub(super) unsafe fn run<L: Lanes, const R: usize, const V: usize, const P: usize>(tile: &Tile) {
     let group = V * L::WIDTH;
@@ -73,10 +75,12 @@ unsafe fn block_sums<L: Lanes, const R: usize, const V: usize, const P: usize>(
     first: usize,
     to: &mut Sums<R, P>,
 ) {
-    // SAFETY: the caller's promise; the pointers advance by R and PANEL once per element of K.
+    // SAFETY: the caller's promise; the pointers advance by a k once per element of K.
     unsafe {
         let mut sums = [[[L::zero(); V]; P]; R];
-        let mut left = tile.left;
+        let left: [*const f32; R] =
+            std::array::from_fn(|r| tile.left.wrapping_add(r * tile.left_row));
+        let mut at = 0;
         let mut right = tile.right.add(first);
         for _ in 0..tile.depth {
             let mut b = [[L::zero(); V]; P];
@@ -86,14 +90,14 @@ unsafe fn block_sums<L: Lanes, const R: usize, const V: usize, const P: usize>(
                 }
             }
             for r in 0..R {
-                let a = L::broadcast(left.add(r));
+                let a = L::broadcast(left[r].add(at));
                 for p in 0..P {
                     for v in 0..V {
                         sums[r][p][v] = a.mul_add(b[p][v], sums[r][p][v]);
                     }
                 }
             }
-            left = left.wrapping_add(R);
+            at += tile.left_k;
             right = right.wrapping_add(PANEL);
         }
         // Only constant places of `sums` are used, so it stays in registers; what follows picks
@@ -176,7 +180,6 @@ impl Lanes for f32 {
 }
 
 impl Kernel for Scalar {
-    const ISA: Isa = Isa::Scalar;
     const ROWS: usize = 1;
     fn panels_at_once(_rows: usize) -> usize {
         1

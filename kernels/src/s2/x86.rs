@@ -10,7 +10,6 @@ use std::arch::x86_64::{
 use super::drive::{Job, drive};
 use super::lanes::Lanes;
 use super::tile::{Kernel, Tile, run};
-use crate::Isa;
 
 impl Lanes for __m256 {
     const WIDTH: usize = 8;
@@ -84,7 +83,6 @@ impl Lanes for __m512 {
 struct Avx2;
 
 impl Kernel for Avx2 {
-    const ISA: Isa = Isa::Avx2;
     const ROWS: usize = 6;
     #[inline(always)]
     fn panels_at_once(rows: usize) -> usize {
@@ -111,7 +109,6 @@ impl Kernel for Avx2 {
 struct Avx512;
 
 impl Kernel for Avx512 {
-    const ISA: Isa = Isa::Avx512;
     const ROWS: usize = 12;
     #[inline(always)]
     fn panels_at_once(rows: usize) -> usize {

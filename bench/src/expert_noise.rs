@@ -227,8 +227,13 @@ impl TileNoise {
         let weights = codes.iter().map(|&code| f64::from(code) * f64::from(code));
         let mean_square_weight = weights.sum::<f64>() / codes.len().max(1) as f64;
         let variance = |mean_square_input: f64, mean_square_sum: f64| {
-            let statistics =
-                Statistics { mean_square_sum, mean_square_weight, mean_square_input, shift };
+            let statistics = Statistics {
+                mean_square_sum,
+                mean_square_weight,
+                mean_square_input,
+                shift,
+                sine_law: None,
+            };
             let budget = Budget::predict(chip, terms, &statistics);
             let parts = budget.parts.iter().filter(|(of, _)| *of != Source::Quantisation);
             parts.map(|(_, part)| part.sigma_units * part.sigma_units).sum::<f64>()

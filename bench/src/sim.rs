@@ -10,7 +10,7 @@ use litecore_sim::Terms;
 use litecore_sim::array::{ArrayError, ArrayModel, LoadedTile};
 use litecore_sim::packing::Packing;
 use litecore_types::Seed;
-use litecore_types::chip::{ChipDescription, Readout};
+use litecore_types::chip::{CellType, ChipDescription, Impairment, Quantity, Readout, Ring};
 use serde::Serialize;
 use std::hint::black_box;
 
@@ -34,7 +34,10 @@ pub struct ForwardRow {
 pub struct LoadRow {
     /// Rows and columns of cells.
     pub n: usize,
-    /// Seconds for one tile, all static errors folded in.
+    /// What the cells are: those of the chip, with heat of their neighbors as well, or ring pairs
+    /// with that heat.
+    pub cells: &'static str,
+    /// Seconds for one tile, all static errors and crosstalk folded in.
     pub seconds: f64,
     /// As many symbols pass the array in that time, in batches of 1024.
     pub symbols_equivalent: f64,
@@ -67,9 +70,39 @@ pub fn compare(chip: &ChipDescription, seconds: f64) -> Result<Speeds, ArrayErro
             speeds.forward.push(real.forward(batch, seconds));
             speeds.forward_iq.push(complex.forward(batch, seconds));
         }
-        speeds.load.push(real.load(seconds));
+        speeds.load.push(real.load("as described", seconds));
+        for (cells, chip) in
+            [("heated", heated(chip.clone())), ("ring pairs, heated", ringed(chip))]
+        {
+            let mut bench = Bench::new(&chip, n, Packing::Conjugate)?;
+            speeds.load.push(bench.load(cells, seconds));
+        }
     }
     Ok(speeds)
+}
+
+/// The chip with heaters 23 µm apart, of whose crosstalk calibration leaves a fiftieth.
+fn heated(mut chip: ChipDescription) -> ChipDescription {
+    chip.array.pitch_um.value = 23.0;
+    chip.cell.thermal_crosstalk = Impairment::set(0.0115);
+    chip.cell.crosstalk_residual = Impairment::set(0.02);
+    chip.cell.heating_phase_rad = Impairment::set(0.01);
+    chip
+}
+
+/// The heated chip with ring pairs for cells.
+fn ringed(chip: &ChipDescription) -> ChipDescription {
+    let quantity = |value| Quantity { value, plus_minus: 0.0, source: "assumed".to_owned() };
+    let mut chip = heated(chip.clone());
+    chip.array.cell_type = CellType::RingPair;
+    chip.ring = Some(Ring {
+        self_coupling: quantity(0.9),
+        round_trip: quantity(0.999),
+        spectral_range_nm: quantity(20.0),
+        radius_um: quantity(5.0),
+        detuning_error_rad: Impairment::set(1e-3),
+    });
+    chip
 }
 
 /// One array with a tile, and enough random symbols.
@@ -139,7 +172,7 @@ impl Bench {
         }
     }
 
-    fn load(&mut self, seconds: f64) -> LoadRow {
+    fn load(&mut self, cells: &'static str, seconds: f64) -> LoadRow {
         // The array is borrowed by both sides in turns.
         let array = std::cell::RefCell::new(&mut self.array);
         let (tile, x, codes) = (&self.tile, &self.x, &mut self.codes);
@@ -150,7 +183,7 @@ impl Bench {
             &mut || array.borrow_mut().forward(tile, black_box(x), 1, &self.tags, 10, codes),
         );
         let symbol = forward / LARGEST_BATCH as f64;
-        LoadRow { n: self.n, seconds: load, symbols_equivalent: load / symbol }
+        LoadRow { n: self.n, cells, seconds: load, symbols_equivalent: load / symbol }
     }
 }
 

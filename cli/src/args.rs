@@ -6,6 +6,7 @@ use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
 use litecore_sim::Terms;
+use litecore_sim::dynamic::Draws;
 use litecore_sim::packing::Packing;
 use litecore_types::Seed;
 use std::path::PathBuf;
@@ -261,14 +262,18 @@ pub(crate) struct Sim {
     /// so many standard deviations.
     #[arg(long, value_name = "DATA", default_value = "uniform")]
     pub(crate) data: Data,
-    /// Symbols in all.
-    #[arg(long, value_name = "N", default_value_t = 4096,
-        value_parser = clap::value_parser!(u64).range(1..=SYMBOLS_MAX))]
-    pub(crate) symbols: u64,
+    /// Symbols in all; left out, 4096, or fewer where cells are so many that it would take minutes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SYMBOLS_MAX))]
+    pub(crate) symbols: Option<u64>,
     /// Chips of the model the symbols are spread over, each with cells and a tile of its own; left
     /// out, enough that static errors average out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) instances: Option<u64>,
+    /// How noise is drawn. merged: one number for each output, of the size of all terms together.
+    /// per-term: one for each term, so that two runs of one seed that differ in one term share the
+    /// draws of all others, and their difference is that term's; about twice as slow.
+    #[arg(long, value_name = "DRAWS", value_enum, default_value_t = DrawsArg::Merged)]
+    pub(crate) draws: DrawsArg,
     /// The gain: the converter's step is 2^SHIFT units of the exact sum; left out, the gain of
     /// least error on an ideal chip.
     #[arg(long, value_name = "SHIFT")]
@@ -282,6 +287,24 @@ pub(crate) struct Sim {
 }
 
 const SYMBOLS_MAX: u64 = 10_000_000;
+
+/// [`litecore_sim::dynamic::Draws`] on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DrawsArg {
+    /// One number for all terms.
+    Merged,
+    /// One number for each term.
+    PerTerm,
+}
+
+impl DrawsArg {
+    pub(crate) fn draws(self) -> Draws {
+        match self {
+            Self::Merged => Draws::Merged,
+            Self::PerTerm => Draws::PerTerm,
+        }
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {

@@ -117,6 +117,56 @@ fn the_same_seed_gives_the_same_report_and_another_another() {
 }
 
 #[test]
+fn noise_is_drawn_by_the_term_where_asked() {
+    let run = |draws, terms| {
+        let args = ["--symbols", "2000", "--instances", "8", "--draws", draws, "--terms", terms];
+        sim(&args)
+    };
+    let (merged, apart) = (run("merged", "shot,receiver"), run("per-term", "shot,receiver"));
+    assert_eq!((&merged["draws"], &apart["draws"]), (&"merged".into(), &"per-term".into()));
+    assert_ne!(merged["snr_rms_db"], apart["snr_rms_db"]);
+    close(number(&merged, "snr_rms_db"), number(&apart, "snr_rms_db"), 0.2);
+    // A term alone has one draw; but apart it has a name of its own.
+    assert_ne!(run("merged", "shot")["snr_rms_db"], run("per-term", "shot")["snr_rms_db"]);
+    // The shot noise of both runs is the same: what the amplifier adds is all there is between them.
+    let error = |report: &Value| pxfm::f_exp10(-number(report, "snr_rms_db") / 10.0);
+    let (alone, both) = (run("per-term", "shot"), apart);
+    let added = part(&both, "receiver");
+    let expected = error(&alone) + pxfm::f_exp10(-number(added, "measured_db") / 10.0);
+    close(10.0 * pxfm::f_log10(error(&both) / expected), 0.0, 0.1);
+    refused(&["--draws", "together"], &["together", "merged", "per-term"]);
+}
+
+#[test]
+fn a_large_array_takes_fewer_symbols_and_says_so() {
+    let set = ["--set", "array.inputs=512", "--set", "array.outputs=1024", "--terms", "none"];
+    let report = sim(&set);
+    assert_eq!((&report["symbols"], &report["symbols_shortened"]), (&512.into(), &true.into()));
+    let text = litecore(&[&["sim"], &set[..]].concat());
+    assert!(String::from_utf8_lossy(&text.stdout).contains("say how many with --symbols"));
+    let report = sim(&[&set[..], &["--symbols", "16"]].concat());
+    assert_eq!((&report["symbols"], &report["symbols_shortened"]), (&16.into(), &false.into()));
+    assert_eq!(sim(&["--terms", "none"])["symbols"], 4096);
+}
+
+#[test]
+fn the_other_dataflow_is_measured_like_any_chip() {
+    let report = sim(&["--chip", "ref-64-os"]);
+    close(number(&report, "snr_rms_db"), number(&report, "closed_form_snr_rms_db"), 0.3);
+    assert_eq!(report["warnings"], Value::Array(Vec::new()));
+    let packings = ["single", "tokens", "rows", "conjugate", "complex"];
+    for packing in packings {
+        let args = ["--chip", "ref-64-os", "--packing", packing, "--symbols", "200"];
+        let report = sim(&[&args[..], &["--terms", "none"]].concat());
+        assert_eq!(report["codes_off"], 0, "{packing}");
+    }
+    let output = litecore(&["sim", "--chip", "ref-64-os", "--set", "array.cell_type=ring_pair"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(message.contains("array.cell_type: an output_stationary array"), "{message}");
+}
+
+#[test]
 fn pictures_are_drawn_where_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("new").join("pictures");

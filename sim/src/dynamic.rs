@@ -14,10 +14,15 @@
 //! drawn: it is a sum of N products of which each has a phase of its own, so a normal of variance P.
 //! The law of the sum is exact for operands of random phase and N ≫ 1; that this Q is not the Q of
 //! the given operands is the approximation. `single` has no Q.
+//!
+//! `skew` and `receiver_skew` show some of the symbols next to the one that is read. They are not
+//! computed but drawn as well, as the field of a symbol just as strong: a symbol's result then depends
+//! on no other.
 
 use crate::optics::{Optics, power_ratio};
 use crate::packing::Packing;
 use crate::{Term, Terms};
+use litecore_kernels::math::sin_cos;
 use litecore_types::chip::ChipDescription;
 use std::f64::consts::{PI, TAU};
 
@@ -78,15 +83,20 @@ impl Dynamics {
         let rejection = chip.receiver.common_mode_rejection_db.quantity();
         let let_through = rejection.map_or(0.0, |db| power_ratio(-db.value));
         let square = |x: f64| x * x;
+        // What does not beat with the oscillator is lost: one unit of the sum is fewer amperes.
+        let light = if terms.contains(Term::Polarization) { overlap(chip) } else { 1.0 };
+        let in_units = |sigma: f64| square(sigma / light);
         let none = |term| OutputNoise { term, absolute: 0.0, steps: 0.0, weights: 0.0, field: 0.0 };
         let per_output = [
-            OutputNoise { absolute: square(optics.shot_sigma_units), ..none(Term::Shot) },
-            OutputNoise { absolute: square(optics.receiver_sigma_units), ..none(Term::Receiver) },
-            OutputNoise { absolute: square(optics.dark_sigma_units), ..none(Term::Dark) },
+            OutputNoise { absolute: in_units(optics.shot_sigma_units), ..none(Term::Shot) },
+            OutputNoise { absolute: in_units(optics.receiver_sigma_units), ..none(Term::Receiver) },
+            OutputNoise { absolute: in_units(optics.dark_sigma_units), ..none(Term::Dark) },
             OutputNoise { weights: square(optics.dac_sigma_codes), ..none(Term::Dac) },
             OutputNoise { steps: square(optics.adc_sigma_steps), ..none(Term::Adc) },
             OutputNoise { field: jitter(chip, packing), ..none(Term::Jitter) },
             OutputNoise { field: neighbor_light(chip), ..none(Term::Wdm) },
+            OutputNoise { field: skew_of_rows(chip, packing), ..none(Term::Skew) },
+            OutputNoise { field: skew_of_outputs(chip, packing), ..none(Term::ReceiverSkew) },
         ];
         Self {
             per_output: per_output
@@ -97,7 +107,8 @@ impl Dynamics {
             rin_lo_units: on(
                 Term::RinLo,
                 (intensity * let_through).sqrt() * optics.oscillator_amperes
-                    / optics.amperes_per_unit,
+                    / optics.amperes_per_unit
+                    / light,
             ),
             phase_sigma: on(Term::PhaseNoise, phase_sigma(chip)),
             lag: on(Term::Isi, lag(chip)),
@@ -136,7 +147,7 @@ pub(crate) fn phase_sigma(chip: &ChipDescription) -> f64 {
 
 /// Relative variance of a sample at an uncertain instant, for a signal at half the symbol rate:
 /// `(2π f_in σ_t)²`, over one quadrature of the field.
-fn jitter(chip: &ChipDescription, packing: Packing) -> f64 {
+pub(crate) fn jitter(chip: &ChipDescription, packing: Packing) -> f64 {
     let angle = PI * chip.clock.symbol_rate_hz.value * chip.receiver.jitter_s.value();
     // All the field of real operands is in the one quadrature.
     let share = if packing == Packing::Single { 2.0 } else { 1.0 };
@@ -144,10 +155,66 @@ fn jitter(chip: &ChipDescription, packing: Packing) -> f64 {
 }
 
 /// Light of the neighboring wavelengths over the own, in the mean over the band.
-fn neighbor_light(chip: &ChipDescription) -> f64 {
+pub(crate) fn neighbor_light(chip: &ChipDescription) -> f64 {
     let channels = chip.array.wavelengths as f64;
     let neighbors = 2.0 * (channels - 1.0) / channels;
     chip.path.wdm_crosstalk_db.quantity().map_or(0.0, |db| neighbors * power_ratio(db.value))
+}
+
+/// Shares of the unwanted and of the wanted quadrature's power in the error of sums that are turned
+/// by a normal angle ψ of this mean and deviation: `⟨sin² ψ⟩` and `⟨(1 - cos ψ)²⟩`.
+pub(crate) fn turned(mean: f64, sigma: f64) -> [f64; 2] {
+    let (m, v) = (mean * mean, sigma * sigma);
+    let cos = sin_cos(mean).1 * pxfm::f_exp(-v / 2.0);
+    let cos_of_twice = sin_cos(2.0 * mean).1 * pxfm::f_exp(-2.0 * v);
+    let across = (1.0 - cos_of_twice) / 2.0;
+    // Of nearly equal numbers, so by its series where that is exact enough.
+    let along = if m + v < 1e-4 {
+        (m * m + 6.0 * m * v + 3.0 * v * v) / 4.0
+    } else {
+        1.5 - 2.0 * cos + cos_of_twice / 2.0
+    };
+    [across, along]
+}
+
+/// Half of a skew over the symbol's duration: what each of two drives loses at one end of the
+/// receiver's window, which calibration puts between them, and shows of the symbol next to it.
+pub(crate) fn half_skew(chip: &ChipDescription, skew_s: f64) -> f64 {
+    skew_s * chip.clock.symbol_rate_hz.value / 2.0
+}
+
+/// The variance of one sample's error through a skew of this deviation, over its signal: what is
+/// drawn of the neighbors, and `|τ|` less its mean of the symbol itself.
+pub(crate) fn skew_error(chip: &ChipDescription, skew_s: f64) -> f64 {
+    let half = half_skew(chip, skew_s);
+    half * half * (2.0 - std::f64::consts::FRAC_2_PI)
+}
+
+/// The symbols next to this one through the skew of the rows, over one quadrature of the field: as
+/// strong as this one, and independent of it.
+fn skew_of_rows(chip: &ChipDescription, packing: Packing) -> f64 {
+    let share = half_skew(chip, chip.modulator.iq_skew_s.value());
+    if packing.drives_quadrature() { share * share } else { 0.0 }
+}
+
+/// The same through the skew of the outputs.
+fn skew_of_outputs(chip: &ChipDescription, packing: Packing) -> f64 {
+    let share = half_skew(chip, chip.receiver.iq_skew_s.value());
+    if packing.reads_quadrature() { share * share } else { 0.0 }
+}
+
+/// Variance of the angle between a cell's light and the oscillator. A normal angle of variance v has
+/// `⟨sin²⟩ / ⟨cos²⟩ = tanh v`, which is what the extinction states.
+pub(crate) fn polarization_variance(chip: &ChipDescription) -> f64 {
+    chip.path.polarization_extinction_db.quantity().map_or(0.0, |db| {
+        let ratio = power_ratio(-db.value);
+        pxfm::f_log((1.0 + ratio) / (1.0 - ratio)) / 2.0
+    })
+}
+
+/// `⟨cos θ⟩ = e^(−v/2)`: the share of the field that beats with the oscillator.
+pub(crate) fn overlap(chip: &ChipDescription) -> f64 {
+    pxfm::f_exp(-polarization_variance(chip) / 2.0)
 }
 
 /// `1 − Π (1 − e^(−2π B/f))`: what modulator and receiver leave of the symbol before.

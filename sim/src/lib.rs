@@ -3,6 +3,7 @@
 //!
 //! * [`SimDevice`] stands behind the ordinary device seam.
 //! * [`optics`] turns the chip description into noise in units of the exact sum.
+//! * [`array`] is the array of cells, and the array of lanes where both operands are streamed.
 //! * [`events`] plays a program as discrete events.
 //! * [`budget`] predicts in closed form what [`SimDevice`] shows by experiment.
 //!
@@ -28,6 +29,7 @@ pub mod optics;
 pub mod packing;
 pub mod poisson;
 pub mod quantiser;
+mod streamed;
 mod terms;
 pub mod thermal;
 mod tile_cache;

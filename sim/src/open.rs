@@ -1,6 +1,6 @@
 use crate::{SimDevice, SimOptions, Terms};
 use litecore_hal::DeviceUri;
-use litecore_types::chip::{BUILTIN_NAMES, ChipDescription, ChipError, Dataflow, builtin};
+use litecore_types::chip::{BUILTIN_NAMES, ChipDescription, ChipError, builtin};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -32,15 +32,6 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
-    /// The chip holds no weights in cells, and a card runs programs of tiles.
-    #[error(
-        "chip `{chip}` is output_stationary and holds no tiles: \
-         open a weight_stationary chip, and compare dataflows with `litecore chip check`"
-    )]
-    OutputStationary {
-        /// The chip.
-        chip: String,
-    },
     /// The chip description is wrong.
     #[error(transparent)]
     Chip(#[from] ChipError),
@@ -55,11 +46,7 @@ pub fn open(uri: &DeviceUri) -> Result<SimDevice, OpenError> {
     };
     let terms = if *noise { Terms::all() } else { Terms::none() };
     let options = SimOptions { seed: *seed, terms, record_timeline: false };
-    let chip = find_chip(chip)?;
-    if chip.array.dataflow == Dataflow::OutputStationary {
-        return Err(OpenError::OutputStationary { chip: chip.name });
-    }
-    Ok(SimDevice::new(chip, options))
+    Ok(SimDevice::new(find_chip(chip)?, options))
 }
 
 fn find_chip(name: &str) -> Result<ChipDescription, OpenError> {

@@ -18,11 +18,22 @@
 //! symbol, and s the mean square of `Re(w̃ z)` in one cell: 1/18 for uniform data. A 90° hybrid gives
 //! half of signal and oscillator to each quadrature, and κ = 2.
 //!
+//! Where both operands are streamed there is no oscillator and no combiner. Half of the laser feeds N
+//! input lanes, half feeds M weight lanes, and each of N × M detectors gets a share of both beams for
+//! N symbols, whose currents it adds up:
+//!
+//! ```text
+//! P_d      = P_L t² / (2 N M)                       one beam at one detector, at full drive
+//! Σ_k I    = 2 R P_d · Re Σ w̃ z
+//! σ²_shot  = 2 q R P_d Σ_k (|w̃|² + |z|²) · B         what Poisson counts of N symbols have
+//! σ²_amp   = N i_n² · B
+//! ```
+//!
 //! Left out: the shot noise of the signal's own light. It is `P_signal / P_LO` of the oscillator's
 //! share: 3e-4 for uniform data on the default chip, one sixth if every operand is at full scale.
 
 use crate::packing::Packing;
-use litecore_types::chip::ChipDescription;
+use litecore_types::chip::{ChipDescription, Dataflow};
 
 /// Charge of the electron in coulombs, exact in the SI.
 const ELECTRON_CHARGE_C: f64 = 1.602_176_634e-19;
@@ -38,9 +49,11 @@ pub struct Optics {
     pub amperes_per_unit: f64,
     /// Launched photons per cell and symbol.
     pub photons_per_cell: f64,
-    /// Photocurrent of the local oscillator in one balanced pair.
+    /// Photocurrent of the local oscillator in one balanced pair; where both operands are streamed,
+    /// of one of them at full drive.
     pub oscillator_amperes: f64,
-    /// Standard deviation of the shot noise in one sample, in units of the exact sum.
+    /// Standard deviation of the shot noise in one sample, in units of the exact sum; where both
+    /// operands are streamed, with both at full drive.
     pub shot_sigma_units: f64,
     /// Standard deviation of the amplifier noise in one sample, in units of the exact sum.
     pub receiver_sigma_units: f64,
@@ -77,6 +90,10 @@ impl Optics {
         let pairs = chip.receiver.readout.pairs() as f64;
         let oscillator = chip.receiver.lo_power_w.value;
 
+        let streamed = chip.array.dataflow == Dataflow::OutputStationary;
+        // Symbols whose currents one sample adds up.
+        let symbols = if streamed { rows } else { 1.0 };
+        let beam = launched * transmission / (2.0 * rows * columns);
         let field = (launched * transmission / columns).sqrt() / rows;
         let codes_per_cell = packing.weights_per_cell() as f64;
         let codes_per_row = if packing.drives_quadrature() { 2.0 } else { 1.0 };
@@ -84,12 +101,22 @@ impl Optics {
             / ((codes_per_cell * codes_per_row).sqrt()
                 * f64::from(chip.weight_limit())
                 * f64::from(chip.input_limit()));
-        let amperes_per_unit = 2.0 / pairs * responsivity * oscillator.sqrt() * field * unit;
+        let (amperes_per_unit, oscillator_amperes, light) = if streamed {
+            let amperes = responsivity * beam / pairs;
+            (2.0 * amperes * unit, amperes, 2.0 * amperes * symbols)
+        } else {
+            let amperes = responsivity * oscillator / pairs;
+            (2.0 / pairs * responsivity * oscillator.sqrt() * field * unit, amperes, amperes)
+        };
 
-        let oscillator_amperes = responsivity * oscillator / pairs;
-        let shot = 2.0 * ELECTRON_CHARGE_C * oscillator_amperes * bandwidth;
-        let dark = 2.0 * ELECTRON_CHARGE_C * 2.0 * chip.receiver.dark_current_a.value() * bandwidth;
-        let amplifier = chip.receiver.noise_a_per_rthz.value() * bandwidth.sqrt();
+        let shot = 2.0 * ELECTRON_CHARGE_C * light * bandwidth;
+        let dark = 2.0
+            * ELECTRON_CHARGE_C
+            * 2.0
+            * chip.receiver.dark_current_a.value()
+            * bandwidth
+            * symbols;
+        let amplifier = chip.receiver.noise_a_per_rthz.value() * (bandwidth * symbols).sqrt();
         Self {
             amperes_per_unit,
             photons_per_cell: launched / (rate * rows * columns * photon_energy),

@@ -62,11 +62,21 @@ pub enum Term {
     Write,
     /// Amplitude that a phase-change film has lost since it was written.
     Aging,
+    /// Time between the quadratures of each input modulator.
+    Skew,
+    /// Time between the quadratures of each output.
+    ReceiverSkew,
+    /// Light of crossed guides.
+    Crossing,
+    /// Light that lies across the oscillator's polarization.
+    Polarization,
+    /// Light that comes a second time, after two reflections.
+    Reflection,
 }
 
 impl Term {
-    /// Every term: the dynamic ones, then the static ones.
-    pub const ALL: [Self; 28] = [
+    /// Every term: the dynamic ones, then those that are static or partly so.
+    pub const ALL: [Self; 33] = [
         Self::Shot,
         Self::Receiver,
         Self::Dark,
@@ -95,6 +105,11 @@ impl Term {
         Self::Levels,
         Self::Write,
         Self::Aging,
+        Self::Skew,
+        Self::ReceiverSkew,
+        Self::Crossing,
+        Self::Polarization,
+        Self::Reflection,
     ];
 
     /// The name in options and reports.
@@ -128,6 +143,11 @@ impl Term {
             Self::Levels => "levels",
             Self::Write => "write",
             Self::Aging => "aging",
+            Self::Skew => "skew",
+            Self::ReceiverSkew => "receiver_skew",
+            Self::Crossing => "crossing",
+            Self::Polarization => "polarization",
+            Self::Reflection => "reflection",
         }
     }
 
@@ -202,8 +222,8 @@ impl Term {
                  pairs"
             }
             Self::Levels => {
-                "static, per cell; absolute: phase_change.level_bits, of account with phase- \
-                 change cells"
+                "static, per cell; absolute: phase_change.level_bits, of account with \
+                 phase-change cells"
             }
             Self::Write => {
                 "static per tile, per cell; relative to full scale: phase_change.write_error"
@@ -211,6 +231,27 @@ impl Term {
             Self::Aging => {
                 "static during a run, common to all cells; relative: \
                  phase_change.drift_per_decade"
+            }
+            Self::Skew => {
+                "static, per row, and dynamic, per output and symbol, of the symbols next to it; \
+                 relative to the symbol: modulator.iq_skew_s, with both quadratures driven"
+            }
+            Self::ReceiverSkew => {
+                "static and dynamic, per output, of the symbols next to it; relative to the \
+                 symbol: receiver.iq_skew_s, with both quadratures read"
+            }
+            Self::Crossing => {
+                "static, per cell; relative to full scale: path.crossing_crosstalk_db at each of \
+                 half as many crossings as there are rows"
+            }
+            Self::Polarization => {
+                "static, per cell; relative: path.polarization_extinction_db, whose differences \
+                 calibration leaves by path.polarization_residual, and whose lost light makes \
+                 shot, receiver, dark and rin_lo larger"
+            }
+            Self::Reflection => {
+                "static, per cell; relative: path.back_reflection_db, a phase for each \
+                 laser.wavelength_nm"
             }
         }
     }
@@ -220,8 +261,8 @@ impl Term {
         Self::ALL.into_iter().find(|term| term.name() == name)
     }
 
-    fn bit(self) -> u32 {
-        1 << self as u32
+    fn bit(self) -> u64 {
+        1 << self as u64
     }
 }
 
@@ -229,7 +270,7 @@ impl Term {
 ///
 /// As text: `all`, `none`, or names with commas between them, e.g. `shot,adc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms(u32);
+pub struct Terms(u64);
 
 impl Terms {
     /// Every term on.

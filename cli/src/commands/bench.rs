@@ -124,10 +124,11 @@ fn arrays(seconds: f64, console: &Console) -> Result<(), CliError> {
         }
         table.render()
     };
-    let mut load = Table::new(["n x n cells", "load one tile", "as long as"]);
+    let mut load = Table::new(["n x n cells", "cells", "load one tile", "as long as"]);
     for row in &report.speeds.load {
         load.row([
             format!("{} x {}", row.n, row.n),
+            row.cells.to_owned(),
             si(row.seconds, "s"),
             format!("{:.0} symbols", row.symbols_equivalent),
         ]);
@@ -136,7 +137,7 @@ fn arrays(seconds: f64, console: &Console) -> Result<(), CliError> {
         "{}, {} instructions; one thread; {} with n x n cells, every term on; reference: {}\n\n\
          conjugate packing, in-phase read-out, against the real product batch x 2n x n\n{}\n\
          complex packing, both quadratures, against the complex product batch x n x n\n{}\n\
-         loading, all static errors folded in\n{}",
+         loading, all static errors and crosstalk folded in\n{}",
         report.machine.processor,
         report.machine.instructions,
         report.chip,

@@ -19,12 +19,19 @@ use cost::Cost;
 use experiment::Setup;
 use litecore_sim::Term;
 use litecore_sim::packing::Layout;
-use litecore_types::chip::Readout;
+use litecore_types::chip::{ChipDescription, Readout};
 use std::fmt::Write;
 use std::fs;
 
 /// Fewest symbols for each chip of the model, where the user does not say.
 const SYMBOLS_PER_INSTANCE: usize = 8;
+/// Symbols of all chips together, where the user does not say.
+const SYMBOLS: u64 = 4096;
+/// Cells that symbols pass in all, where the user does not say: seconds of work.
+const CELLS_PASSED: u64 = 1 << 28;
+/// Cells of all chips together, where the user does not say; two chips at least, so that their
+/// difference is known.
+const CELLS: usize = 1 << 23;
 /// Outputs of all chips together over which static errors average out to a tenth of a decibel.
 const OUTPUTS: usize = 8192;
 
@@ -39,8 +46,14 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
             "packing {packing} reads both quadratures: receiver.readout is set to iq"
         ));
     }
-    let symbols = usize::try_from(args.symbols).unwrap_or(usize::MAX);
-    let enough = (OUTPUTS / chip.array.outputs).clamp(8, 1024);
+    let (symbols, shortened) = match args.symbols {
+        Some(symbols) => (symbols, false),
+        None => default_symbols(&chip),
+    };
+    let all_symbols = symbols;
+    let symbols = usize::try_from(symbols).unwrap_or(usize::MAX);
+    let cells = (chip.array.inputs * chip.array.outputs).max(1);
+    let enough = (OUTPUTS / chip.array.outputs).clamp(8, 1024).min((CELLS / cells).max(2));
     let instances = args
         .instances
         .and_then(|count| usize::try_from(count).ok())
@@ -66,10 +79,12 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
         instances,
         shift: args.shift,
         seed: args.seed,
+        draws: args.draws.draws(),
+        symbols_shortened: shortened,
         chip,
     };
     let findings = setup.run(console)?;
-    let cost = Cost::of(&setup.chip, &layout, args.symbols, findings.shift)?;
+    let cost = Cost::of(&setup.chip, &layout, all_symbols, findings.shift)?;
     let mut report = SimReport::new(&setup, &findings, &cost);
     if let Some(dir) = &args.out {
         let pictures = TilePictures {
@@ -81,6 +96,14 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
     }
     console.result(&report, &report.text());
     Ok(())
+}
+
+/// So many symbols that a result is precise, but no more than take seconds; and whether these are
+/// fewer.
+fn default_symbols(chip: &ChipDescription) -> (u64, bool) {
+    let cells = (chip.array.inputs * chip.array.outputs).max(1) as u64;
+    let symbols = (CELLS_PASSED / cells).clamp(8 * SYMBOLS_PER_INSTANCE as u64, SYMBOLS);
+    (symbols, symbols < SYMBOLS)
 }
 
 /// Columns of the list of terms: it is not wrapped again on a terminal of the usual width.

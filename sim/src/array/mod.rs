@@ -11,6 +11,8 @@
 mod stream;
 mod tile;
 
+pub(crate) use stream::Stream as NoiseStream;
+pub(crate) use tile::Form;
 pub use tile::LoadedTile;
 
 use crate::Terms;
@@ -18,22 +20,18 @@ use crate::dynamic::{Draws, Dynamics};
 use crate::fold::{ArrayErrors, Folded, Origin, single};
 use crate::noise::{Normals, SymbolCommons};
 use crate::packing::Packing;
+use crate::streamed::Streamed;
 use litecore_kernels::codes;
 use litecore_kernels::s2::PackedMatrix;
 use litecore_types::Seed;
 use litecore_types::chip::{ChipDescription, Dataflow, Readout};
 use std::collections::BTreeMap;
 use stream::Stream;
-use tile::{Form, planes, powers, real_tile};
+use tile::{planes, powers, real_tile};
 
 /// Why a chip, a packing and a tile do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArrayError {
-    /// Weights are not held in cells.
-    #[error(
-        "array.dataflow is output_stationary: its arrays hold no tiles; take a weight_stationary chip"
-    )]
-    OutputStationary,
     /// The packing reads both quadratures, the receivers only one.
     #[error(
         "packing {packing} reads both quadratures: set receiver.readout = iq, or take single or conjugate"
@@ -72,6 +70,8 @@ pub struct ArrayModel {
     age_s: f64,
     dynamics: Dynamics,
     arrays: BTreeMap<u16, ArrayErrors>,
+    /// What an output-stationary chip has instead.
+    streamed: Option<Streamed>,
     curve: Box<[f32; 256]>,
     scratch: Scratch,
 }
@@ -95,16 +95,13 @@ struct Scratch {
 impl ArrayModel {
     /// The arrays of a chip; the seed makes them one instance of their kind.
     ///
-    /// Errors: [`ArrayError::OutputStationary`], [`ArrayError::NeedsQuadrature`].
+    /// Errors: [`ArrayError::NeedsQuadrature`].
     pub fn new(
         chip: &ChipDescription,
         terms: Terms,
         seed: Seed,
         packing: Packing,
     ) -> Result<Self, ArrayError> {
-        if chip.array.dataflow == Dataflow::OutputStationary {
-            return Err(ArrayError::OutputStationary);
-        }
         if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
             return Err(ArrayError::NeedsQuadrature { packing });
         }
@@ -125,6 +122,8 @@ impl ArrayModel {
             age_s: chip.cell.drift_time_s.value,
             dynamics: Dynamics::of(chip, terms, packing),
             arrays: BTreeMap::new(),
+            streamed: (chip.array.dataflow == Dataflow::OutputStationary)
+                .then(|| Streamed::of(chip, terms, packing, transfer_curve)),
             curve: transfer_curve(chip.input_limit()),
             scratch: Scratch::default(),
             chip: chip.clone(),
@@ -143,6 +142,9 @@ impl ArrayModel {
     pub fn set_age(&mut self, age_s: f64) {
         self.age_s = age_s.max(0.0);
         self.arrays.clear();
+        if let Some(streamed) = &mut self.streamed {
+            streamed.clear();
+        }
     }
 
     /// The packing.
@@ -173,19 +175,25 @@ impl ArrayModel {
         }
     }
 
-    /// Puts a tile into the cells of an array.
+    /// Puts a tile into the cells of an array, or into the lanes that send it.
     ///
     /// Errors: [`ArrayError::WeightsLength`], [`ArrayError::NotComplex`].
     pub fn load(&mut self, array: u16, weights: &[i8]) -> Result<LoadedTile, ArrayError> {
         self.check(weights)?;
         let packing = self.packing;
-        self.errors_of(array);
-        let (chip, errors) = (&self.chip, &self.arrays[&array]);
-        let rows = chip.array.inputs;
-        let columns = chip.array.outputs;
+        let (rows, columns) = (self.chip.array.inputs, self.chip.array.outputs);
         let planes = planes(packing, rows, columns, weights);
         let (squares, field) = powers(packing, rows, columns, &planes);
         let width = squares.len();
+        if let Some(streamed) = &mut self.streamed {
+            let (chip, terms, seed, age_s) = (&self.chip, self.terms, self.seed, self.age_s);
+            let form = streamed.form(Origin { chip, terms, seed, array, age_s }, planes);
+            let form =
+                form.unwrap_or_else(|| Form::Exact(real_tile(packing, rows, columns, weights)));
+            return Ok(LoadedTile { array, form, offsets: Vec::new(), squares, field });
+        }
+        self.errors_of(array);
+        let errors = &self.arrays[&array];
         if !errors.err() && errors.transfer_errors().is_none() {
             let form = Form::Exact(real_tile(packing, rows, columns, weights));
             return Ok(LoadedTile { array, form, offsets: vec![0.0; width], squares, field });

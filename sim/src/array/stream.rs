@@ -4,9 +4,10 @@ use super::tile::{Form, LoadedTile};
 use super::{ArrayModel, Scratch};
 use crate::Term;
 use crate::dynamic::{Draws, Dynamics, OutputNoise};
-use crate::fold::{ArrayErrors, sin_cos, single};
+use crate::fold::{ArrayErrors, Origin, sin_cos, single};
 use crate::noise::{SymbolCommons, term_key};
 use crate::optics::step_units;
+use crate::streamed::Job;
 use litecore_hal::SymbolTag;
 use litecore_kernels::sample::{self, Reading, Spread};
 use litecore_kernels::{codes, s2};
@@ -48,13 +49,24 @@ impl ArrayModel {
         let (inputs, outputs) = (self.inputs_per_symbol(), self.outputs_per_symbol());
         assert_eq!(x.len(), tags.len() * inputs, "one input vector per tag");
         assert_eq!(codes.len(), tags.len() * outputs, "one code per output and tag");
+        let errs = match &self.streamed {
+            Some(streamed) => streamed.draws(),
+            None => self.dynamics.err(),
+        };
         if let Form::Exact(weights) = &tile.form
-            && !self.dynamics.err()
+            && !errs
         {
             let exact = &mut self.scratch.exact;
             exact.resize(codes.len(), 0);
             codes::tile_product(weights, inputs, outputs, x, exact);
             codes::requantise_all(exact, shift, self.chip.adc.bits, codes);
+            return;
+        }
+        if let Some(streamed) = &mut self.streamed {
+            let (chip, terms, seed, age_s) = (&self.chip, self.terms, self.seed, self.age_s);
+            streamed.errors_of(Origin { chip, terms, seed, array: tile.array, age_s });
+            let draws = self.draws;
+            streamed.forward(Job { tile, x, key, tags, shift, draws }, inputs, codes);
             return;
         }
         self.errors_of(tile.array);
@@ -182,13 +194,13 @@ impl ArrayModel {
 
 /// Which of a symbol's rows of normals is meant.
 #[derive(Clone, Copy)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     All,
     Of(Term),
 }
 
 impl Stream {
-    fn key(self, key: u64) -> u64 {
+    pub(crate) fn key(self, key: u64) -> u64 {
         match self {
             Self::All => key,
             Self::Of(term) => term_key(key, term),

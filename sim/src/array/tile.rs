@@ -7,18 +7,18 @@ use litecore_kernels::s2::PackedMatrix;
 /// A tile in the cells of an array, with all static errors in it.
 #[derive(Clone, Debug)]
 pub struct LoadedTile {
-    pub(super) array: u16,
-    pub(super) form: Form,
+    pub(crate) array: u16,
+    pub(crate) form: Form,
     /// What each output shows without any input, in units of the exact sum.
     pub(super) offsets: Vec<f32>,
     /// Each output's sum of squared coefficients.
-    pub(super) squares: Vec<f32>,
+    pub(crate) squares: Vec<f32>,
     /// Each output's `Σ|c|² / 2N`: times `Σ|z|²` it is the mean square of its field.
-    pub(super) field: Vec<f32>,
+    pub(crate) field: Vec<f32>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// Nothing static errs: real inputs × outputs, in codes.
     Exact(Vec<i8>),
     /// What the cells hold.

@@ -3,7 +3,7 @@
 use super::decibels;
 use crate::Terms;
 use crate::budget::{Budget, Source, Statistics};
-use litecore_types::chip::{ChipDescription, Quantity, Readout};
+use litecore_types::chip::{ChipDescription, Dataflow, Quantity, Readout};
 
 /// One lithography field, 26 mm by 33 mm.
 pub(super) const RETICLE_MM2: f64 = 26.0 * 33.0;
@@ -71,6 +71,11 @@ impl<'a> Card<'a> {
         self.chip.clock.symbol_rate_hz.value
     }
 
+    /// Whether both operands are streamed, and nothing is held.
+    pub(super) fn streams(&self) -> bool {
+        self.chip.array.dataflow == Dataflow::OutputStationary
+    }
+
     fn pairs(&self) -> f64 {
         self.chip.receiver.readout.pairs() as f64
     }
@@ -78,6 +83,11 @@ impl<'a> Card<'a> {
     /// Conversions per second on the input side.
     pub(super) fn drives_per_s(&self) -> f64 {
         self.waves() * 2.0 * self.rows() * self.rate()
+    }
+
+    /// Conversions per second of weights that are streamed.
+    pub(super) fn weight_drives_per_s(&self) -> f64 {
+        if self.streams() { self.waves() * 2.0 * self.columns() * self.rate() } else { 0.0 }
     }
 
     /// Samples per second on the output side.
@@ -99,6 +109,21 @@ impl<'a> Card<'a> {
         self.chip.path.excess_loss_db(self.chip.array.inputs)
     }
 
+    /// Beams that share the laser: the inputs', and the weights' where they are light as well.
+    pub(super) fn beams(&self) -> f64 {
+        if self.streams() { 2.0 } else { 1.0 }
+    }
+
+    /// Rows whose light one column combines.
+    pub(super) fn combined(&self) -> f64 {
+        if self.streams() { 1.0 } else { self.rows() }
+    }
+
+    /// What of the light of full drive, all aligned, uniform data bring to a detector.
+    pub(super) fn uniform_share(&self) -> f64 {
+        if self.streams() { 1.0 / 3.0 } else { 1.0 / (9.0 * self.rows()) }
+    }
+
     pub(super) fn transmission(&self) -> f64 {
         decibels::power_ratio(-self.excess_loss_db())
     }
@@ -117,11 +142,16 @@ impl<'a> Card<'a> {
     }
 
     pub(super) fn shot_snr_rms_db(&self) -> f64 {
+        let detected = self.efficiency() * self.photons_per_cmac() * self.transmission();
+        if self.streams() {
+            // A third of the light of full drive, and half of the field's power in one quadrature;
+            // a hybrid halves the light of each.
+            return decibels::of(detected / 6.0 / self.pairs());
+        }
         let kappa = match self.chip.receiver.readout {
             Readout::I => 4.0,
             Readout::Iq => 2.0,
         };
-        let detected = self.efficiency() * self.photons_per_cmac() * self.transmission();
         decibels::of(kappa * detected / 18.0)
     }
 
@@ -142,7 +172,7 @@ impl<'a> Card<'a> {
     }
 
     pub(super) fn oscillator_w(&self) -> f64 {
-        self.chip.receiver.lo_power_w.value
+        if self.streams() { 0.0 } else { self.chip.receiver.lo_power_w.value }
     }
 
     pub(super) fn wall_plug(&self) -> f64 {
@@ -166,7 +196,7 @@ impl<'a> Card<'a> {
     }
 
     pub(super) fn hold_w(&self) -> f64 {
-        self.chip.cell.hold_power_w.value
+        if self.streams() { 0.0 } else { self.chip.cell.hold_power_w.value }
     }
 
     /// Electrical power behind all the light.
@@ -177,14 +207,27 @@ impl<'a> Card<'a> {
 
     /// Buffers and accumulators: a byte per drive, four per sample read and written back.
     pub(super) fn digital_w(&self) -> f64 {
-        let bytes_per_s = self.drives_per_s() + 8.0 * self.samples_per_s();
+        let bytes_per_s =
+            self.drives_per_s() + self.weight_drives_per_s() + 8.0 * self.samples_per_s();
         bytes_per_s * self.chip.memory.sram_energy_j_per_byte.value
             + self.samples_per_s() * self.chip.vector.energy_j_per_element.value
     }
 
+    /// Power of the converters of all operands that are streamed.
+    pub(super) fn dac_w(&self) -> f64 {
+        self.drives_per_s() * self.dac_j()
+            + self.weight_drives_per_s() * self.chip.weights.dac_energy_j.value
+    }
+
+    /// Power of the modulators of all operands that are streamed.
+    pub(super) fn modulator_w(&self) -> f64 {
+        (self.drives_per_s() + self.weight_drives_per_s()) * self.modulator_j()
+    }
+
     pub(super) fn core_w(&self) -> f64 {
         self.optics_w()
-            + self.drives_per_s() * (self.dac_j() + self.modulator_j())
+            + self.dac_w()
+            + self.modulator_w()
             + self.samples_per_s() * (self.receiver_j() + self.adc_j())
             + self.digital_w()
             + self.cells() * self.hold_w()
@@ -192,6 +235,11 @@ impl<'a> Card<'a> {
 
     pub(super) fn weight_j(&self) -> f64 {
         let weights = &self.chip.weights;
+        if self.streams() {
+            return 2.0
+                * (weights.fetch_energy_j_per_byte.value
+                    + self.chip.memory.sram_energy_j_per_byte.value);
+        }
         2.0 * (weights.fetch_energy_j_per_byte.value + weights.dac_energy_j.value)
     }
 
@@ -218,7 +266,12 @@ impl<'a> Card<'a> {
     }
 
     pub(super) fn settling_s(&self) -> f64 {
-        self.chip.cell.settling_s.value
+        if self.streams() { 0.0 } else { self.chip.cell.settling_s.value }
+    }
+
+    /// From the first symbol of a vector to its last.
+    pub(super) fn vector_s(&self) -> f64 {
+        if self.streams() { self.rows() / self.rate() } else { self.rate().recip() }
     }
 
     pub(super) fn pipeline_s(&self) -> f64 {

@@ -29,6 +29,9 @@ macro_rules! figures {
         /// Symbols: N rows, M columns, A arrays, K wavelengths, f symbol rate, `P_L` signal light per
         /// wavelength, `P_LO` oscillator light per output, p balanced pairs per output, `t²` the
         /// transmission that excess loss leaves, η electrons per photon, W wall-plug efficiency.
+        ///
+        /// Where both operands are streamed, N and M are their lanes: two beams share the laser, no
+        /// combiner and no oscillator is there, and weights are converted like inputs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Figure {
             $($(#[doc = $doc])+ $name,)+
@@ -68,29 +71,34 @@ macro_rules! figures {
 figures! {
     /// `insertion + N/2 · crossing`: what is lost beside the ideal splits and the combiner.
     ExcessLossDb, "excess_loss_db", "excess loss", "dB", Light, |c| c.excess_loss_db();
-    /// `10 log N`: one laser feeds N rows.
-    InputSplitDb, "input_split_db", "1:N split", "dB", Light, |c| decibels::of(c.rows());
+    /// `10 log N`: one laser feeds N rows; `10 log 2N` where it feeds as many beams of weights.
+    InputSplitDb, "input_split_db", "1:N split", "dB", Light, |c| decibels::of(c.rows() * c.beams());
     /// `10 log M`: one row feeds M columns.
     RowSplitDb, "row_split_db", "1:M split", "dB", Light, |c| decibels::of(c.columns());
-    /// `10 log N`: what the combiner loses of one row's light alone.
-    CombinerDb, "combiner_db", "N:1 combiner, one row lit", "dB", Light, |c| decibels::of(c.rows());
-    /// `excess + 10 log M`: laser to one detector, every field aligned and at full scale.
+    /// `10 log N`: what the combiner loses of one row's light alone; nothing where there is none.
+    CombinerDb, "combiner_db", "N:1 combiner, one row lit", "dB", Light,
+        |c| decibels::of(c.combined());
+    /// `excess + 10 log M`: laser to one detector, every field aligned and at full scale;
+    /// `excess + 10 log N M` where two lanes meet in it.
     FullScaleLossDb, "full_scale_loss_db", "laser to detector, all aligned", "dB", Light,
-        |c| c.excess_loss_db() + decibels::of(c.columns());
-    /// `excess + 10 log(N² M)`: laser to one detector through one cell alone.
+        |c| c.excess_loss_db() + decibels::of(c.columns() * c.rows() / c.combined());
+    /// `excess + 10 log(N² M)`: laser to one detector through one cell alone; `10 log 2NM` for one
+    /// beam.
     OneCellLossDb, "one_cell_loss_db", "laser to detector, one cell lit", "dB", Light,
-        |c| c.excess_loss_db() + decibels::of(c.rows() * c.rows() * c.columns());
+        |c| c.excess_loss_db() + decibels::of(c.rows() * c.columns() * c.combined() * c.beams());
     /// `P_L / (f N M ħω)`.
     LaunchedPhotonsPerCmac, "launched_photons_per_cmac", "photons per cMAC, launched", "", Light,
         |c| c.photons_per_cmac();
     /// `η t² P_L / (f N M ħω)`: photoelectrons, every field aligned and at full scale.
     DetectedPhotonsPerCmac, "detected_photons_per_cmac", "photons per cMAC, detected, all aligned", "",
         Light, |c| c.photons_per_cmac() * c.transmission() * c.efficiency();
-    /// The same times `1/(9 N)`: independent uniform data, most of it lost in the combiner.
+    /// The same times `1/(9 N)`: independent uniform data, most of it lost in the combiner; times
+    /// 1/3 where there is none.
     DetectedPhotonsPerCmacUniform, "detected_photons_per_cmac_uniform",
         "photons per cMAC, detected, uniform data", "", Light,
-        |c| c.photons_per_cmac() * c.transmission() * c.efficiency() / (9.0 * c.rows());
-    /// `10 log(κ η n t² / 18)`, κ = 4 for one quadrature and 2 for both: shot noise alone, uniform data.
+        |c| c.photons_per_cmac() * c.transmission() * c.efficiency() * c.uniform_share();
+    /// `10 log(κ η n t² / 18)`, κ = 4 for one quadrature and 2 for both: shot noise alone, uniform
+    /// data; `10 log(η n t² / 6p)` where both operands are streamed.
     ShotSnrRmsDb, "shot_snr_rms_db", "SNR rms by shot noise alone", "dB", Precision,
         |c| c.shot_snr_rms_db();
     /// Every term of the budget, uniform data, the largest gain that holds four standard deviations.
@@ -109,11 +117,11 @@ figures! {
     /// `A K M P_LO / W`.
     OscillatorPowerW, "oscillator_power_w", "local oscillators", "W", Power,
         |c| c.waves() * c.columns() * c.oscillator_w() / c.wall_plug();
-    /// `A K 2N f E_DAC`: both quadratures of every row.
-    DacPowerW, "dac_power_w", "input converters", "W", Power, |c| c.drives_per_s() * c.dac_j();
-    /// `A K 2N f E_mod`.
+    /// `A K 2N f E_DAC`: both quadratures of every row; and of every weight lane.
+    DacPowerW, "dac_power_w", "input converters", "W", Power, |c| c.dac_w();
+    /// `A K 2N f E_mod`; with weight lanes `A K 2 (N + M) f E_mod`.
     ModulatorPowerW, "modulator_power_w", "modulators and drivers", "W", Power,
-        |c| c.drives_per_s() * c.modulator_j();
+        |c| c.modulator_w();
     /// `A K p M f E_amp`.
     ReceiverPowerW, "receiver_power_w", "receiver amplifiers", "W", Power,
         |c| c.samples_per_s() * c.receiver_j();
@@ -168,9 +176,9 @@ figures! {
         |c| (c.weight_load_s() + c.settling_s()) * c.rate() * c.wavelengths();
     /// `n_g L / c` over the array's longer side, group index 4.2.
     FlightTimeS, "flight_time_s", "light across the array", "s", Time, |c| c.flight_s();
-    /// One symbol, and the longer of flight and the stated pipeline.
+    /// One symbol, or N where they are added up, and the longer of flight and the stated pipeline.
     MvmLatencyS, "mvm_latency_s", "one matrix-vector product", "s", Time,
-        |c| c.rate().recip() + c.flight_s().max(c.pipeline_s());
+        |c| c.vector_s() + c.flight_s().max(c.pipeline_s());
     /// `M · pitch`.
     ArrayWidthMm, "array_width_mm", "array width", "mm", Geometry, |c| c.columns() * c.pitch_mm();
     /// `N · pitch`.
@@ -275,9 +283,29 @@ mod tests {
         close(&chip, Figure::CoreEnergyPerCmacJ, 2.0 * halved, 1e-12);
     }
 
+    /// Two beams of 0.5 W / 2 over 64 lanes each and 64 detectors for each lane, 8.64 dB of loss.
+    #[test]
+    fn streamed_operands_share_the_laser_and_lose_nothing_in_a_combiner() {
+        let chip = builtin("ref-64-os").unwrap();
+        close(&chip, Figure::CombinerDb, 0.0, 1e-12);
+        close(&chip, Figure::InputSplitDb, 21.07, 1e-3);
+        close(&chip, Figure::FullScaleLossDb, 8.64 + 36.12, 1e-3);
+        close(&chip, Figure::OneCellLossDb, 8.64 + 39.13, 1e-3);
+        close(&chip, Figure::DetectedPhotonsPerCmacUniform, 4.763e5 * 0.8 * 0.13677 / 3.0, 1e-3);
+        // Half of what the two beams bring: n/2 photons of signal for each of noise.
+        close(&chip, Figure::ShotSnrRmsDb, 39.39, 1e-3);
+        close(&chip, Figure::OscillatorPowerW, 0.0, 1e-12);
+        // 256 drives of 1 pJ in each of 2e9 symbols.
+        close(&chip, Figure::DacPowerW, 0.512, 1e-9);
+        // 64 symbols of 0.5 ns, and the pipeline.
+        close(&chip, Figure::MvmLatencyS, 42.0e-9, 1e-9);
+        // The total is what all terms of the budget leave of it.
+        assert!((28.0..36.0).contains(&figure(&chip, Figure::SnrRmsDb)));
+    }
+
     #[test]
     fn parts_of_the_power_sum_to_the_core() {
-        for name in ["ref-64-eo", "tiny-4"] {
+        for name in ["ref-64-eo", "ref-64-os", "tiny-4"] {
             let chip = builtin(name).unwrap();
             let sum: f64 = Figure::ALL
                 .into_iter()

@@ -202,8 +202,9 @@ fn reload(audit: &Audit) -> Option<Finding> {
 
 fn dataflow(card: &Card<'_>) -> Option<Finding> {
     (card.chip().array.dataflow == Dataflow::OutputStationary).then(|| {
-        let explanation = "the figures count the weights as stationary; here they are streamed \
-                           like inputs, through converters of their own.";
+        let explanation = "both operands are streamed: nothing is held or settles, and all weights \
+                           of a tile are converted again for each block of as many vectors as \
+                           there are rows.";
         finding("array.dataflow", "", 1.0, 1.0, Severity::Note, explanation.to_owned())
     })
 }

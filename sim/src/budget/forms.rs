@@ -1,32 +1,40 @@
 //! The closed form of each term, as the table of [`super`] has it.
 
 use super::Statistics;
-use crate::dynamic::{Dynamics, lag};
+use crate::dynamic::{Dynamics, lag, overlap, polarization_variance, skew_error, turned};
 use crate::fold;
 use crate::optics::{power_ratio, step_units};
 use crate::packing::Packing;
 use crate::{Term, Terms};
-use litecore_kernels::math::sin_cos;
-use litecore_types::chip::{ChipDescription, Readout};
+use litecore_types::chip::{ChipDescription, Dataflow, Readout};
 use std::f64::consts::{LN_10, TAU};
 
 /// What the closed forms are made of.
 pub(super) struct Forms<'a> {
-    chip: &'a ChipDescription,
-    packing: Packing,
-    statistics: Statistics,
+    pub(super) chip: &'a ChipDescription,
+    pub(super) packing: Packing,
+    /// The terms that are on together.
+    terms: Terms,
+    pub(super) statistics: Statistics,
     /// `⟨w²⟩ K`: an output's sum of squared coefficients.
-    weights: f64,
+    pub(super) weights: f64,
+    /// `⟨x²⟩ K`: the sum of squared inputs that meet them.
+    pub(super) inputs: f64,
     /// S, the power of the sum of independent products.
-    signal: f64,
+    pub(super) signal: f64,
     /// P, the power of one quadrature of the field.
-    field: f64,
+    pub(super) field: f64,
     /// Q, the power of the quadrature that is not wanted.
     unwanted: f64,
 }
 
 impl<'a> Forms<'a> {
-    pub(super) fn of(chip: &'a ChipDescription, packing: Packing, statistics: Statistics) -> Self {
+    pub(super) fn of(
+        chip: &'a ChipDescription,
+        packing: Packing,
+        terms: Terms,
+        statistics: Statistics,
+    ) -> Self {
         let rows = chip.array.inputs as f64;
         let per_row = if packing.drives_quadrature() { 2.0 } else { 1.0 };
         let products = match packing {
@@ -38,8 +46,10 @@ impl<'a> Forms<'a> {
         Self {
             chip,
             packing,
+            terms,
             statistics,
             weights: products * weight,
+            inputs: products * input,
             signal: products * weight * input,
             field,
             unwanted: if packing == Packing::Single { 0.0 } else { field },
@@ -50,6 +60,11 @@ impl<'a> Forms<'a> {
     pub(super) fn variance(&self, term: Term) -> f64 {
         let (chip, cell) = (self.chip, &self.chip.cell);
         let square = |x: f64| x * x;
+        if self.is_streamed()
+            && let Some(variance) = self.streamed(term)
+        {
+            return variance;
+        }
         match term {
             Term::Shot
             | Term::Receiver
@@ -100,7 +115,7 @@ impl<'a> Forms<'a> {
                 square(f64::from(chip.input_limit())) * power_ratio(-db.value) * self.weights
             }),
             Term::Transfer => {
-                square(chip.modulator.transfer_error.value()) * self.curve() * self.weights
+                square(chip.modulator.transfer_error.value()) * self.curves()[0] * self.weights
             }
             Term::Dead => cell.dead_fraction.value() * self.signal,
             Term::Stuck => {
@@ -108,12 +123,22 @@ impl<'a> Forms<'a> {
                 let share = 1.0 + stuck / self.statistics.mean_square_weight;
                 cell.stuck_fraction.value() * share * self.signal
             }
+            Term::Skew if !self.packing.drives_quadrature() => 0.0,
+            Term::ReceiverSkew if !self.packing.reads_quadrature() => 0.0,
+            Term::Skew => skew_error(chip, chip.modulator.iq_skew_s.value()) * self.signal,
+            Term::ReceiverSkew => skew_error(chip, chip.receiver.iq_skew_s.value()) * self.signal,
+            Term::Crossing => self.beside_the_weights(fold::crossing_power(chip)),
+            Term::Polarization => self.polarization(),
+            Term::Reflection => fold::reflected_power(chip) * self.field,
             Term::Ring | Term::Levels | Term::Write | Term::Aging => self.cell_kind(term),
         }
     }
 
-    /// Terms that are drawn for each symbol.
+    /// Terms that are drawn for each symbol, each alone.
     fn dynamic(&self, term: Term) -> f64 {
+        if self.is_streamed() {
+            return self.drawn(term);
+        }
         let dynamics = Dynamics::of(self.chip, Terms::only(term), self.packing);
         let step = step_units(self.statistics.shift);
         let per_output: f64 = dynamics
@@ -129,7 +154,6 @@ impl<'a> Forms<'a> {
     /// Terms that only some kinds of cell have.
     fn cell_kind(&self, term: Term) -> f64 {
         let chip = self.chip;
-        let full = fold::full_scale(chip.weight_limit(), self.packing);
         let film = chip.phase_change.as_ref();
         let fading = film.map_or(0.0, |film| fold::faded(film, chip.cell.drift_time_s.value));
         // Errors along the weight itself, which in `single` lies in the one quadrature.
@@ -145,9 +169,32 @@ impl<'a> Forms<'a> {
                 film.map_or(0.0, |film| along * film.write_error.value() * film.write_error.value())
             }
         };
+        self.beside_the_weights(variance)
+    }
+
+    /// What complex errors of the weights make, of this mean square over full scale.
+    fn beside_the_weights(&self, mean_square: f64) -> f64 {
+        let full = fold::full_scale(self.chip.weight_limit(), self.packing);
         let per_row = if self.packing.drives_quadrature() { 2.0 } else { 1.0 };
-        let rows = chip.array.inputs as f64;
-        variance * full * full * rows * per_row * self.statistics.mean_square_input / 2.0
+        let rows = self.chip.array.inputs as f64;
+        mean_square * full * full * rows * per_row * self.statistics.mean_square_input / 2.0
+    }
+
+    /// What calibration leaves of the cells' differences, and what the lost light adds to the terms
+    /// that are absolute.
+    fn polarization(&self) -> f64 {
+        let chip = self.chip;
+        let v = polarization_variance(chip);
+        let left = chip.path.polarization_residual.value();
+        // cosh v − 1, by its series: v is a third at most.
+        let differences = left * left * v * v / 2.0 * (1.0 + v * v / 12.0) * self.signal;
+        let absolute: f64 = [Term::Shot, Term::Receiver, Term::Dark, Term::RinLo]
+            .into_iter()
+            .filter(|&term| self.terms.contains(term))
+            .map(|term| self.dynamic(term))
+            .sum();
+        let light = overlap(chip);
+        differences + (1.0 / (light * light) - 1.0) * absolute
     }
 
     /// The error of sums that are turned by a normal angle of this deviation.
@@ -157,31 +204,44 @@ impl<'a> Forms<'a> {
 
     /// The error of sums that are turned by a normal angle of this mean and deviation.
     fn turned_about(&self, mean: f64, sigma: f64) -> f64 {
-        let (m, v) = (mean * mean, sigma * sigma);
-        let cos = sin_cos(mean).1 * pxfm::f_exp(-v / 2.0);
-        let cos_of_twice = sin_cos(2.0 * mean).1 * pxfm::f_exp(-2.0 * v);
-        let across = (1.0 - cos_of_twice) / 2.0;
-        // Of nearly equal numbers, so by its series where that is exact enough.
-        let along = if m + v < 1e-4 {
-            (m * m + 6.0 * m * v + 3.0 * v * v) / 4.0
-        } else {
-            1.5 - 2.0 * cos + cos_of_twice / 2.0
-        };
+        let [across, along] = turned(mean, sigma);
         across * self.unwanted + along * self.signal
     }
 
-    /// `⟨L² asin²(x/L) (1 - x²/L²)⟩` for codes spread evenly, as wide as the data's mean square.
-    fn curve(&self) -> f64 {
-        const STEPS: u32 = 1000;
-        let limit = f64::from(self.chip.input_limit());
-        let width = ((3.0 * self.statistics.mean_square_input).sqrt() / limit).min(1.0);
-        let sum: f64 = (0..STEPS)
-            .map(|step| {
-                let x = width * (f64::from(step) + 0.5) / f64::from(STEPS);
-                let asin = pxfm::f_asin(x);
-                asin * asin * (1.0 - x * x)
-            })
-            .sum();
-        limit * limit * sum / f64::from(STEPS)
+    fn is_streamed(&self) -> bool {
+        self.chip.array.dataflow == Dataflow::OutputStationary
     }
+
+    /// `⟨L² asin²(x/L) (1 - x²/L²)⟩` of inputs and of weights: of the codes themselves where they are
+    /// known, else of codes spread evenly, as wide as their mean square.
+    pub(super) fn curves(&self) -> [f64; 2] {
+        let (chip, statistics) = (self.chip, &self.statistics);
+        statistics.sine_law.unwrap_or_else(|| {
+            [
+                evenly_spread(chip.input_limit(), statistics.mean_square_input),
+                evenly_spread(chip.weight_limit(), statistics.mean_square_weight),
+            ]
+        })
+    }
+}
+
+/// The mean of [`sine_law_square`] over codes spread evenly with this mean square.
+fn evenly_spread(limit: i32, mean_square: f64) -> f64 {
+    const STEPS: u32 = 1000;
+    let limit = f64::from(limit);
+    let width = ((3.0 * mean_square).sqrt() / limit).min(1.0);
+    let sum: f64 = (0..STEPS)
+        .map(|step| {
+            let x = width * (f64::from(step) + 0.5) / f64::from(STEPS);
+            sine_law_square(x)
+        })
+        .sum();
+    limit * limit * sum / f64::from(STEPS)
+}
+
+/// `asin²(x) (1 - x²)`: the square of what the sine law makes of a small relative error in half-wave
+/// voltage after it is undone.
+pub(super) fn sine_law_square(x: f64) -> f64 {
+    let asin = pxfm::f_asin(x.clamp(-1.0, 1.0));
+    (asin * asin * (1.0 - x * x)).max(0.0)
 }

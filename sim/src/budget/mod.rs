@@ -29,23 +29,52 @@
 //! transfer               σ² ⟨L² asin²(x/L) (1 - x²/L²)⟩ ⟨w²⟩ K
 //! dead                   p S
 //! stuck                  p (⟨w²⟩ + L²/3) K ⟨x²⟩
-//! ring                   ⟨|δw|²⟩ over all weights, per quadrature
+//! ring                   ⟨|t₁ t₂ - w|²⟩ over all weights and errors, per quadrature
 //! levels, write          (L²/12 levels²), (σ L)², per quadrature
 //! aging                  (loss · log10 t)² ⟨acc²⟩
+//! skew, receiver_skew    (f σ_t)² (1 - 1/π) / 2 · S                 zero where only one quadrature is
+//! crossing               XT N/2 · L² · Σ⟨|z|²⟩ / 2
+//! polarization           c² (cosh v - 1) S + (e^v - 1) (absolute)   v = artanh 10^(-PER/10)
+//! reflection             R P
 //! ```
+//!
+//! Output-stationary arrays send both operands through modulators, and add up in the detector; `Λ` is
+//! the light of both vectors in symbols at full drive, `L_w` and `L_x` the largest codes, e the number
+//! of operands whose lanes drive both quadratures. What is not listed is as above.
+//!
+//! ```text
+//! shot                   2 q R P_d B Λ over amperes²                P_d: one beam at one detector
+//! receiver, dark         N times that of one symbol
+//! dac                    as above, of inputs and of weights
+//! rin, phase_noise       RIN B · S, turn(2π Δν ΔT)                  each symbol its own
+//! rin_lo                 RIN B / CMRR · (R P_d Λ)² / N
+//! isi                    (ρ² - 2 (1 - r)² + 1) S                    ρ = (1 - r)/(1 + r), modulators only
+//! splitter               2 (log N + log M) stages
+//! imbalance              (2 g²/4 + e ψ²/2) S
+//! extinction             ε (L_x² ⟨w²⟩ + L_w² ⟨x²⟩) K + (1 or 2) N² ε² L_x² L_w²      ε = 10^(-ER/10)
+//! transfer               σ² (⟨w²⟩ curve(x) + ⟨x²⟩ curve(w)) K
+//! skew                   e (f σ_t)² (1 - 1/π) / 2 · S
+//! receiver_skew          (f σ_t)² / 2N · S
+//! crossing               XT N · P                                   of both beams
+//! lo_phase, crosstalk, heating, stuck, ring, levels, write, aging: none
+//! ```
+//!
+//! *Absolute* are `shot`, `receiver`, `dark` and `rin_lo` as far as they are on: light that lies across
+//! the oscillator makes no signal, so that their share of it grows.
 //!
 //! The parts are independent, so their squares add. Left out: clipping at the ends of the
 //! converter's range, rounding when the sums are not many steps large, correlations between inputs
 //! or between weights, cells at the rim of the array, and that drives and films are counted for
-//! weights spread evenly. What the codes themselves lose of the user's numbers is no matter of the
+//! weights spread evenly, and modulators for codes spread evenly unless the codes are given. What the codes themselves lose of the user's numbers is no matter of the
 //! array, and not in it either.
 
 mod forms;
+mod streamed;
 
 use crate::optics::{decibels, step_units};
 use crate::packing::Packing;
 use crate::{Term, Terms};
-use forms::Forms;
+use forms::{Forms, sine_law_square};
 use litecore_types::chip::ChipDescription;
 
 /// What a budget must know of the data, all in codes.
@@ -59,6 +88,9 @@ pub struct Statistics {
     pub mean_square_input: f64,
     /// The converter's step is `2^shift` units of the exact sum.
     pub shift: u8,
+    /// `⟨L² asin²(x/L) (1 - x²/L²)⟩` of inputs and of weights, L their largest code; left out, that
+    /// of codes spread evenly ([`Self::of_codes`]).
+    pub sine_law: Option<[f64; 2]>,
 }
 
 impl Statistics {
@@ -71,7 +103,21 @@ impl Statistics {
             mean_square_weight: weight,
             mean_square_input: input,
             shift,
+            sine_law: None,
         }
+    }
+
+    /// These, with what the law of the modulators makes of given codes instead of codes spread
+    /// evenly: of account for [`Term::Transfer`] where most codes are small.
+    #[must_use]
+    pub fn of_codes(self, chip: &ChipDescription, weights: &[i8], inputs: &[i8]) -> Self {
+        let mean = |codes: &[i8], limit: i32| {
+            let limit = f64::from(limit);
+            let squares = codes.iter().map(|&code| sine_law_square(f64::from(code) / limit));
+            limit * limit * squares.sum::<f64>() / codes.len().max(1) as f64
+        };
+        let of_inputs = mean(inputs, chip.input_limit());
+        Self { sine_law: Some([of_inputs, mean(weights, chip.weight_limit())]), ..self }
     }
 
     /// The statistics of given codes and their exact sums. Nothing has a mean square of zero.
@@ -81,6 +127,7 @@ impl Statistics {
             mean_square_weight: mean_square(weights.iter().map(|&code| f64::from(code))),
             mean_square_input: mean_square(inputs.iter().map(|&code| f64::from(code))),
             shift,
+            sine_law: None,
         }
     }
 }
@@ -141,7 +188,7 @@ impl Budget {
         terms: Terms,
         statistics: &Statistics,
     ) -> Self {
-        let forms = Forms::of(chip, packing, *statistics);
+        let forms = Forms::of(chip, packing, terms, *statistics);
         let part = |variance: f64| Part {
             sigma_units: variance.sqrt(),
             snr_rms_db: decibels(statistics.mean_square_sum / variance),
@@ -203,6 +250,13 @@ mod tests {
         // Uniform inputs are a third of full scale's power.
         close(db(Source::Term(Term::Extinction)), 50.0 - 4.74);
         close(db(Source::Term(Term::Jitter)), 64.04);
+        // (2 GHz · 0.5 ps)² · 0.3408.
+        close(db(Source::Term(Term::Skew)), 64.67);
+        // 32 crossings at -70 dB beside weights of a third of full scale's power.
+        close(db(Source::Term(Term::Crossing)), 70.0 - 15.05 - 4.74);
+        close(db(Source::Term(Term::Reflection)), 55.0);
+        // A tenth of 0.01 / sqrt 2, and 1 % more of shot and amplifier.
+        close(db(Source::Term(Term::Polarization)), 57.1);
         let sum: f64 =
             budget.parts.iter().map(|(_, part)| part.sigma_units * part.sigma_units).sum();
         assert!((sum.sqrt() / budget.total.sigma_units - 1.0).abs() < 1e-12);
@@ -229,6 +283,7 @@ mod tests {
             mean_square_weight: 12.5,
             mean_square_input: 1.5,
             shift: 5,
+            sine_law: None,
         };
         assert_eq!(statistics, expected);
         assert!(Statistics::measured(&[], &[], &[], 0).mean_square_sum.abs() < f64::MIN_POSITIVE);

@@ -4,9 +4,11 @@
 use super::splitter::{along, levels, nodes};
 use super::{Origin, Planes, single};
 use crate::Term;
+use crate::dynamic::{overlap, polarization_variance};
+use crate::optics::power_ratio;
 use crate::packing::Packing;
 use litecore_kernels::math;
-use litecore_types::chip::ChipDescription;
+use litecore_types::chip::{ChipDescription, Dataflow};
 
 /// What the cells of one array do to their weights.
 ///
@@ -29,8 +31,12 @@ impl Cells {
         let phase = origin.strength(Term::CellPhase, cell.phase_error_rad.value());
         let drift = origin.strength(Term::Drift, cell.drift_rad.value());
         let splitter = origin.strength(Term::Splitter, log_amplitude_per_stage(origin.chip));
+        let residual = &origin.chip.path.polarization_residual;
+        let angle = polarization_variance(origin.chip).sqrt();
+        let polarization = origin.strength(Term::Polarization, residual.value() * angle);
+        let reflection = origin.strength(Term::Reflection, reflected_power(origin.chip));
         let fixed = fixed_cells(origin, packing);
-        let strengths = [amplitude, phase, drift, splitter];
+        let strengths = [amplitude, phase, drift, splitter, polarization, reflection];
         if fixed.is_empty() && strengths.iter().all(|&strength| strength <= 0.0) {
             return None;
         }
@@ -41,7 +47,7 @@ impl Cells {
             draws.into_iter().map(move |draw| strength * f64::from(draw))
         };
         let logs = if splitter > 0.0 { light(origin, splitter) } else { vec![0.0; count] };
-        let (re, im) = draw(Term::CellAmplitude, amplitude)
+        let (mut re, mut im): (Vec<f32>, Vec<f32>) = draw(Term::CellAmplitude, amplitude)
             .zip(draw(Term::CellPhase, phase))
             .zip(drifts(origin, drift, count))
             .zip(logs)
@@ -51,7 +57,27 @@ impl Cells {
                 (single(gain * cos), single(gain * sin))
             })
             .unzip();
+        if polarization > 0.0 {
+            let overlaps = overlaps(origin, angle, residual.value(), count);
+            for ((re, im), overlap) in re.iter_mut().zip(&mut im).zip(overlaps) {
+                (*re, *im) = (*re * overlap, *im * overlap);
+            }
+        }
+        if reflection > 0.0 {
+            let ghosts = ghosts(origin, reflection, count);
+            for ((re, im), (g_re, g_im)) in re.iter_mut().zip(&mut im).zip(ghosts) {
+                (*re, *im) = (*re + *re * g_re - *im * g_im, *im + *re * g_im + *im * g_re);
+            }
+        }
         Some(Self { re, im, fixed })
+    }
+
+    /// The factors alone, zero for dead cells: where what a cell turns is no weight of its own.
+    pub(super) fn into_factors(mut self) -> (Vec<f32>, Vec<f32>) {
+        for &(cell, _, _) in &self.fixed {
+            (self.re[cell], self.im[cell]) = (0.0, 0.0);
+        }
+        (self.re, self.im)
     }
 
     /// Turns programmed weights into effective ones.
@@ -66,9 +92,55 @@ impl Cells {
     }
 }
 
-/// Splitters and combiners on the way through one cell.
+/// `1 + c (cos θ / ⟨cos θ⟩ − 1)` of each cell, c the fraction that calibration leaves.
+fn overlaps(
+    origin: Origin<'_>,
+    angle: f64,
+    residual: f64,
+    count: usize,
+) -> impl Iterator<Item = f32> {
+    let mean = overlap(origin.chip);
+    origin.normals(Term::Polarization, 0, count).into_iter().map(move |normal| {
+        let (_, cos) = math::sin_cos(angle * f64::from(normal));
+        single(1.0 + residual * (cos / mean - 1.0))
+    })
+}
+
+/// Round trip between two reflections: assumed, a few elements of the chip.
+const ROUND_TRIP_M: f64 = 1.0e-3;
+/// Group index of a silicon strip waveguide near 1550 nm.
+const GROUP_INDEX: f64 = 4.2;
+/// Wavelength at which phases are as drawn.
+const DRAWN_AT_M: f64 = 1550.0e-9;
+
+/// Power of the light that comes a second time, over that which comes at once.
+pub(crate) fn reflected_power(chip: &ChipDescription) -> f64 {
+    chip.path.back_reflection_db.quantity().map_or(0.0, |db| power_ratio(db.value))
+}
+
+/// What comes a second time of each cell's light, relative to what comes at once: the sum of many
+/// small reflections, so a complex normal number. At another wavelength each turns by the phase of
+/// its own round trip.
+fn ghosts(origin: Origin<'_>, power: f64, count: usize) -> impl Iterator<Item = (f32, f32)> {
+    let sigma = (power / 2.0).sqrt();
+    let detuning = 1.0 / (origin.chip.laser.wavelength_nm.value * 1e-9) - 1.0 / DRAWN_AT_M;
+    let turn = std::f64::consts::TAU * GROUP_INDEX * ROUND_TRIP_M * detuning;
+    let draw = |part| origin.normals(Term::Reflection, part, count).into_iter().map(f64::from);
+    draw(0).zip(draw(1)).zip(draw(2)).map(move |((re, im), length)| {
+        // Lengths differ by as much as they are.
+        let (sin, cos) = math::sin_cos(turn * (1.0 + length));
+        (single(sigma * (re * cos - im * sin)), single(sigma * (re * sin + im * cos)))
+    })
+}
+
+/// Splitters and combiners on the way through one cell; where both operands are streamed, on both
+/// ways to one detector.
 pub(crate) fn splitter_stages(chip: &ChipDescription) -> u32 {
-    2 * levels(chip.array.inputs) + levels(chip.array.outputs)
+    let (rows, columns) = (levels(chip.array.inputs), levels(chip.array.outputs));
+    match chip.array.dataflow {
+        Dataflow::WeightStationary => 2 * rows + columns,
+        Dataflow::OutputStationary => 2 * (rows + columns),
+    }
 }
 
 /// Standard deviation of the logarithm of the amplitude in one arm: half of the ratio in dB.
@@ -77,13 +149,18 @@ fn log_amplitude_per_stage(chip: &ChipDescription) -> f64 {
 }
 
 /// The logarithm of each cell's light: the tree to the rows, the tree of each row, and the combiner
-/// of each column.
+/// of each column. Where both operands are streamed, the column has a tree like the row, and there is
+/// a tree to the columns.
 fn light(origin: Origin<'_>, strength: f64) -> Vec<f64> {
     let (rows, columns) = (origin.chip.array.inputs, origin.chip.array.outputs);
     let (of_rows, of_columns) = (nodes(rows), nodes(columns));
     let feed = origin.normals(Term::Splitter, 0, of_rows);
     let row_trees = origin.normals(Term::Splitter, 1, rows * of_columns);
     let combiners = origin.normals(Term::Splitter, 2, columns * of_rows);
+    let to_columns = match origin.chip.array.dataflow {
+        Dataflow::WeightStationary => None,
+        Dataflow::OutputStationary => Some(origin.normals(Term::Splitter, 3, of_columns)),
+    };
     let mut logs = Vec::with_capacity(rows * columns);
     for row in 0..rows {
         let to_row = along(&feed, row, levels(rows));
@@ -92,7 +169,9 @@ fn light(origin: Origin<'_>, strength: f64) -> Vec<f64> {
             let combiner = &combiners[column * of_rows..];
             let sum =
                 to_row + along(tree, column, levels(columns)) + along(combiner, row, levels(rows));
-            logs.push(strength * sum);
+            let to_column =
+                to_columns.as_ref().map_or(0.0, |feed| along(feed, column, levels(columns)));
+            logs.push(strength * (sum + to_column));
         }
     }
     logs

@@ -40,9 +40,9 @@ impl Heat {
         if neighbors.is_empty() && common <= 0.0 {
             return None;
         }
-        let drives = (0..1_u32 << 16)
+        let drives = (0..PAIRS)
             .map(|pair| {
-                let code = |byte: u32| f64::from(byte) - 128.0;
+                let code = |byte: usize| byte as f64 - 128.0;
                 single(drive(chip, packing, code(pair >> 8), code(pair & 255)))
             })
             .collect();
@@ -51,25 +51,25 @@ impl Heat {
 
     /// The phase by which heat turns each cell of a tile.
     pub(super) fn phases(&self, planes: &Planes) -> Vec<f32> {
-        let drives: Vec<f32> = planes
-            .re
-            .iter()
-            .zip(&planes.im)
-            .map(|(&re, &im)| self.drives[index(re) << 8 | index(im)])
-            .collect();
+        let mut drives = Vec::with_capacity(planes.re.len());
+        let mut listed = [0; 64];
+        for (re, im) in planes.re.chunks(64).zip(planes.im.chunks(64)) {
+            places(re, im, &mut listed);
+            drives.extend(listed[..re.len()].iter().map(|&place| self.drives[place]));
+        }
         let mean = drives.iter().map(|&drive| f64::from(drive)).sum::<f64>() / drives.len() as f64;
         let mut phases = vec![single(self.common * mean); drives.len()];
         let columns = self.columns;
         let rows = drives.len() / columns;
-        for &(down, right, share) in &self.neighbors {
-            for row in 0..rows {
+        // Row by row, so that the phases stay in the nearest cache; each adds its neighbors in order.
+        for (row, to) in phases.chunks_exact_mut(columns).enumerate() {
+            for &(down, right, share) in &self.neighbors {
                 let Some(from) = row.checked_add_signed(down).filter(|&from| from < rows) else {
                     continue;
                 };
                 let (first, last) = overlap(columns, right);
-                let to = &mut phases[row * columns + first..row * columns + last];
                 let start = (from * columns + first).wrapping_add_signed(right);
-                for (phase, &drive) in to.iter_mut().zip(&drives[start..]) {
+                for (phase, &drive) in to[first..last].iter_mut().zip(&drives[start..]) {
                     *phase += share * drive;
                 }
             }
@@ -84,24 +84,53 @@ fn overlap(columns: usize, right: isize) -> (usize, usize) {
     if right < 0 { (gap, columns) } else { (0, columns - gap) }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes are whole")]
-fn index(code: f32) -> usize {
-    usize::from((code + 128.0) as u8)
+/// Pairs of codes of eight bits.
+pub(super) const PAIRS: usize = 1 << 16;
+
+/// Where each pair of codes stands in a table of [`PAIRS`]. Codes are whole, and 127 at most.
+pub(super) fn places(re: &[f32], im: &[f32], places: &mut [usize]) {
+    for ((place, &re), &im) in places.iter_mut().zip(re).zip(im) {
+        *place = (byte(re) << 8 | byte(im)) as usize;
+    }
+}
+
+/// A whole code from -128 to 127, plus 128: added to 2^23, it is in the last bits of the sum.
+#[inline]
+fn byte(code: f32) -> u32 {
+    const WHOLE: f32 = 8_388_608.0;
+    (code.clamp(-128.0, 127.0) + (WHOLE + 128.0)).to_bits() & 255
 }
 
 /// Turns every cell by its phase.
 pub(super) fn turn(planes: &mut Planes, phases: &[f32]) {
-    let weights = planes.re.iter_mut().zip(&mut planes.im);
-    for ((re, im), &phase) in weights.zip(phases) {
-        let (sin, cos) = sin_cos(phase);
-        (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
+    /// Cells that are turned together if all their phases are small.
+    const CELLS_AT_ONCE: usize = 16;
+    let re = planes.re.chunks_mut(CELLS_AT_ONCE);
+    let chunks = re.zip(planes.im.chunks_mut(CELLS_AT_ONCE)).zip(phases.chunks(CELLS_AT_ONCE));
+    for ((re, im), phases) in chunks {
+        let small = phases.iter().fold(true, |small, phase| small & (phase.abs() < SMALL));
+        let cells = re.iter_mut().zip(im).zip(phases);
+        if small {
+            for ((re, im), &phase) in cells {
+                let (sin, cos) = small_sin_cos(phase);
+                (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
+            }
+        } else {
+            for ((re, im), &phase) in cells {
+                let (sin, cos) = sin_cos(phase);
+                (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
+            }
+        }
     }
 }
+
+/// Below this angle the polynomials are exact enough.
+const SMALL: f32 = 0.5;
 
 /// Sine and cosine, cheaply where the angle is small.
 #[inline]
 pub(crate) fn sin_cos(phase: f32) -> (f32, f32) {
-    if phase.abs() < 0.5 {
+    if phase.abs() < SMALL {
         small_sin_cos(phase)
     } else {
         let (sin, cos) = math::sin_cos(f64::from(phase));
@@ -109,7 +138,8 @@ pub(crate) fn sin_cos(phase: f32) -> (f32, f32) {
     }
 }
 
-/// Taylor's polynomials: within 2e-8 below 0.5.
+/// Taylor's polynomials: within 2e-8 below [`SMALL`].
+#[inline]
 fn small_sin_cos(x: f32) -> (f32, f32) {
     let z = x * x;
     let sin = x - x * z * (1.0 / 6.0 - z * (1.0 / 120.0 - z * (1.0 / 5040.0)));

@@ -11,11 +11,15 @@ mod film;
 mod quadratures;
 mod ring;
 mod splitter;
+mod stray;
+mod streamed;
 
-pub(crate) use cells::{age_share, splitter_stages};
+pub(crate) use cells::{age_share, reflected_power, splitter_stages};
 pub(crate) use crosstalk::{drive_statistics, neighbor_sums, sin_cos};
 pub(crate) use film::{faded, full_scale, level_count};
 pub(crate) use ring::mean_square_error as ring_mean_square_error;
+pub(crate) use stray::crossing_power;
+pub(crate) use streamed::StreamedErrors;
 
 use crate::packing::Packing;
 use crate::{Term, Terms};
@@ -27,6 +31,7 @@ use litecore_types::Seed;
 use litecore_types::chip::ChipDescription;
 use quadratures::{Matrix, Quadratures};
 use ring::RingErrors;
+use stray::Stray;
 
 /// The complex weights of all cells, in codes; row-major, the column runs fastest.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +48,7 @@ pub(crate) struct ArrayErrors {
     film: Option<Film>,
     rings: Option<RingErrors>,
     heat: Option<Heat>,
+    stray: Option<Stray>,
     quadratures: Quadratures,
 }
 
@@ -89,6 +95,7 @@ impl ArrayErrors {
             film: Film::draw(origin, packing),
             rings: RingErrors::draw(origin, packing),
             heat: Heat::of(origin, packing),
+            stray: Stray::draw(origin, packing),
             quadratures: Quadratures::draw(origin, packing),
         }
     }
@@ -99,6 +106,7 @@ impl ArrayErrors {
             || self.film.is_some()
             || self.rings.is_some()
             || self.heat.is_some()
+            || self.stray.is_some()
             || self.quadratures.err()
     }
 
@@ -126,6 +134,9 @@ impl ArrayErrors {
         }
         if let Some(phases) = phases {
             crosstalk::turn(&mut planes, &phases);
+        }
+        if let Some(stray) = &self.stray {
+            stray.add(&mut planes);
         }
         self.emit(&planes)
     }

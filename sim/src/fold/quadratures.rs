@@ -2,6 +2,7 @@
 
 use super::{Origin, single};
 use crate::Term;
+use crate::dynamic::half_skew;
 use crate::packing::Packing;
 use litecore_kernels::math;
 use litecore_types::chip::Readout;
@@ -15,7 +16,41 @@ pub(super) struct Matrix {
     pub(super) q_of_q: f32,
 }
 
-const NOTHING: Matrix = Matrix { i_of_i: 1.0, i_of_q: 0.0, q_of_i: 0.0, q_of_q: 1.0 };
+impl Matrix {
+    /// A modulator whose quadratures differ by a gain and miss the right angle by another.
+    pub(super) fn of_modulator(gain: f64, angle: f64) -> Self {
+        let (sin, cos) = math::sin_cos(angle);
+        Self {
+            i_of_i: single(1.0 + gain / 2.0),
+            i_of_q: single(-(1.0 - gain / 2.0) * sin),
+            q_of_i: 0.0,
+            q_of_q: single((1.0 - gain / 2.0) * cos),
+        }
+    }
+
+    /// A receiver: I is E seen at the angle `lo`, Q at `lo` and a right angle and `angle` more.
+    pub(super) fn of_receiver(gain: f64, angle: f64, lo: f64) -> Self {
+        let ((sin_i, cos_i), (sin_q, cos_q)) = (math::sin_cos(lo), math::sin_cos(lo + angle));
+        Self {
+            i_of_i: single((1.0 + gain / 2.0) * cos_i),
+            i_of_q: single((1.0 + gain / 2.0) * sin_i),
+            q_of_i: single(-(1.0 - gain / 2.0) * sin_q),
+            q_of_q: single((1.0 - gain / 2.0) * cos_q),
+        }
+    }
+
+    /// All of it weaker by a factor.
+    pub(super) fn times(self, factor: f32) -> Self {
+        Self {
+            i_of_i: self.i_of_i * factor,
+            i_of_q: self.i_of_q * factor,
+            q_of_i: self.q_of_i * factor,
+            q_of_q: self.q_of_q * factor,
+        }
+    }
+}
+
+pub(super) const NOTHING: Matrix = Matrix { i_of_i: 1.0, i_of_q: 0.0, q_of_i: 0.0, q_of_q: 1.0 };
 
 /// The rows and outputs of one array.
 pub(super) struct Quadratures {
@@ -45,18 +80,24 @@ impl Quadratures {
 
         let gain = strength(Term::Imbalance, modulator.iq_gain_error.value());
         let angle = strength(Term::Imbalance, modulator.iq_phase_error_rad.value());
+        let skew = |term, of_account: bool, skew_s: f64, count| {
+            let half = if of_account { strength(term, half_skew(chip, skew_s)) } else { 0.0 };
+            (half, draws(term, 0, half, count))
+        };
+        let (skew_in, row_skews) =
+            skew(Term::Skew, packing.drives_quadrature(), modulator.iq_skew_s.value(), rows);
+        let (skew_out, column_skews) = skew(
+            Term::ReceiverSkew,
+            packing.reads_quadrature(),
+            receiver.iq_skew_s.value(),
+            columns,
+        );
         let row_matrices = draws(Term::Imbalance, 0, gain, rows)
             .into_iter()
             .zip(draws(Term::Imbalance, 1, angle, rows))
-            .map(|(gain, angle)| {
-                let (sin, cos) = math::sin_cos(angle);
-                Matrix {
-                    i_of_i: single(1.0 + gain / 2.0),
-                    i_of_q: single(-(1.0 - gain / 2.0) * sin),
-                    q_of_i: 0.0,
-                    q_of_q: single((1.0 - gain / 2.0) * cos),
-                }
-            })
+            .map(|(gain, angle)| Matrix::of_modulator(gain, angle))
+            .zip(row_skews)
+            .map(|(matrix, skew)| matrix.times(own_share(skew, skew_in)))
             .collect();
 
         let hybrid = |value| match receiver.readout {
@@ -70,17 +111,9 @@ impl Quadratures {
             .into_iter()
             .zip(draws(Term::Hybrid, 1, angle_out, columns))
             .zip(draws(Term::LoPhase, 0, lo, columns))
-            .map(|((gain, angle), lo)| {
-                // I is E seen at the angle `lo`, Q at `lo` and a right angle and `angle` more.
-                let ((sin_i, cos_i), (sin_q, cos_q)) =
-                    (math::sin_cos(lo), math::sin_cos(lo + angle));
-                Matrix {
-                    i_of_i: single((1.0 + gain / 2.0) * cos_i),
-                    i_of_q: single((1.0 + gain / 2.0) * sin_i),
-                    q_of_i: single(-(1.0 - gain / 2.0) * sin_q),
-                    q_of_q: single((1.0 - gain / 2.0) * cos_q),
-                }
-            })
+            .map(|((gain, angle), lo)| Matrix::of_receiver(gain, angle, lo))
+            .zip(column_skews)
+            .map(|(matrix, skew)| matrix.times(own_share(skew, skew_out)))
             .collect();
 
         let inputs = if packing.drives_quadrature() { 2 * rows } else { rows };
@@ -90,7 +123,9 @@ impl Quadratures {
         });
         let leak = strength(Term::Extinction, extinction);
         Self {
-            err: [gain, angle, gain_out, angle_out, lo, leak].iter().any(|&value| value > 0.0),
+            err: [gain, angle, gain_out, angle_out, lo, leak, skew_in, skew_out]
+                .iter()
+                .any(|&value| value > 0.0),
             rows: row_matrices,
             columns: column_matrices,
             leaks: if leak > 0.0 { leaks(origin, packing, leak, rows) } else { Vec::new() },
@@ -128,6 +163,13 @@ impl Quadratures {
     pub(super) fn pair_signs(&self) -> &[f32] {
         &self.pair_signs
     }
+}
+
+/// What is left of the symbol itself, where so much of the window belongs to the one next to it;
+/// calibration knows what is lost on average, for skews of this deviation.
+pub(super) fn own_share(half_skew: f64, sigma: f64) -> f32 {
+    let mean = sigma * std::f64::consts::FRAC_2_PI.sqrt();
+    single((1.0 + mean - half_skew.abs()).max(0.0))
 }
 
 /// The drive of x₁ leaks into the quadrature, that of x₂ into the in-phase, with a sign of its own.

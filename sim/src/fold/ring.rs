@@ -12,10 +12,12 @@
 //! A weight is programmed by the joint inverse: the first ring's δ from the modulus, then the
 //! second's from the phase that is left.
 
+use super::crosstalk::{PAIRS, places};
 use super::{Origin, Planes, film, single};
 use crate::Term;
 use crate::packing::Packing;
 use litecore_kernels::math;
+use std::sync::OnceLock;
 
 /// A complex number.
 #[derive(Clone, Copy)]
@@ -64,7 +66,7 @@ impl Rings {
     fn program(self, weight: C) -> (C, C) {
         let (r, a) = (self.r, self.a);
         let modulus = weight.modulus();
-        let most = self.first(C(-1.0, 0.0)).modulus();
+        let most = self.most();
         // |t₁|² = r² (1 + a² − 2 a c) / (1 + r⁴ a² − 2 r² a c), solved for c = cos δ.
         let share = modulus * most * modulus * most / (r * r);
         let c = (share * (1.0 + r * r * r * r * a * a) - (1.0 + a * a))
@@ -81,21 +83,42 @@ impl Rings {
         (u1, self.second(left))
     }
 
+    /// The largest modulus of the first ring, which stands for a weight of one.
+    fn most(self) -> f64 {
+        self.first(C(-1.0, 0.0)).modulus()
+    }
+
     /// The weight that two round trips give.
+    #[cfg(test)]
     fn weight(self, u1: C, u2: C) -> C {
-        let most = self.first(C(-1.0, 0.0)).modulus();
         let C(re, im) = self.first(u1).times(self.second(u2));
-        C(re / most, im / most)
+        C(re / self.most(), im / self.most())
     }
 }
 
 /// The rings of one array.
+///
+/// Single precision, and one division for a weight, as this is most of what loading a tile takes: what
+/// it rounds is a detuning of 1e-7 rad.
 pub(super) struct RingErrors {
     rings: Rings,
     full: f64,
     /// Each cell's two errors, as turns of the round trips.
-    turns: Vec<[(f64, f64); 2]>,
+    turns: [Turns; 2],
+    /// The two round trips of each pair of codes, filled when the first tile is loaded.
+    programs: OnceLock<Vec<[f32; 4]>>,
 }
+
+/// Points on the unit circle, one for each cell.
+struct Turns {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+/// Fewer cells than this are programmed one by one: a table would take longer.
+const CELLS_WORTH_A_TABLE: usize = 1024;
+/// Cells that are worked on together.
+const CELLS_AT_ONCE: usize = 64;
 
 impl RingErrors {
     pub(super) fn draw(origin: Origin<'_>, packing: Packing) -> Option<Self> {
@@ -105,28 +128,93 @@ impl RingErrors {
         }
         let sigma = ring.detuning_error_rad.value();
         let count = origin.chip.array.inputs * origin.chip.array.outputs;
-        let turn = |normal: f32| {
-            let (sin, cos) = math::sin_cos(sigma * f64::from(normal));
-            (cos, sin)
+        let turns = |part| {
+            let turn = |normal: f32| {
+                let (sin, cos) = math::sin_cos(sigma * f64::from(normal));
+                (single(cos), single(sin))
+            };
+            let (cos, sin) = origin.normals(Term::Ring, part, count).into_iter().map(turn).unzip();
+            Turns { cos, sin }
         };
-        let first = origin.normals(Term::Ring, 0, count);
-        let second = origin.normals(Term::Ring, 1, count);
         Some(Self {
             rings: rings_of(origin.chip)?,
             full: film::full_scale(origin.chip.weight_limit(), packing),
-            turns: first.into_iter().zip(second).map(|(a, b)| [turn(a), turn(b)]).collect(),
+            turns: [turns(0), turns(1)],
+            programs: OnceLock::new(),
         })
     }
 
     pub(super) fn apply(&self, planes: &mut Planes) {
-        let weights = planes.re.iter_mut().zip(&mut planes.im);
-        for ((re, im), turns) in weights.zip(&self.turns) {
-            let wanted = C(f64::from(*re) / self.full, f64::from(*im) / self.full);
-            let (u1, u2) = self.rings.program(wanted);
-            let [first, second] = turns.map(|(cos, sin)| C(cos, sin));
-            let C(found_re, found_im) = self.rings.weight(u1.times(first), u2.times(second));
-            (*re, *im) = (single(found_re * self.full), single(found_im * self.full));
+        let table: &[[f32; 4]] =
+            if planes.re.len() < CELLS_WORTH_A_TABLE { &[] } else { self.programs() };
+        let [first, second] = &self.turns;
+        let mut programs = [[0.0_f32; 4]; CELLS_AT_ONCE];
+        let mut listed = [0; CELLS_AT_ONCE];
+        for start in (0..planes.re.len()).step_by(CELLS_AT_ONCE) {
+            let cells = start..(start + CELLS_AT_ONCE).min(planes.re.len());
+            let (re, im) = (&mut planes.re[cells.clone()], &mut planes.im[cells.clone()]);
+            if table.is_empty() {
+                for ((program, &re), &im) in programs.iter_mut().zip(&*re).zip(&*im) {
+                    *program = self.program(f64::from(re), f64::from(im));
+                }
+            } else {
+                places(re, im, &mut listed);
+                for (program, &place) in programs.iter_mut().zip(&listed[..re.len()]) {
+                    *program = table[place];
+                }
+            }
+            let of = |turns: &[f32]| -> [f32; CELLS_AT_ONCE] {
+                let mut padded = [0.0; CELLS_AT_ONCE];
+                padded[..cells.len()].copy_from_slice(&turns[cells.clone()]);
+                padded
+            };
+            let errors = [of(&first.cos), of(&first.sin), of(&second.cos), of(&second.sin)];
+            let [held_re, held_im] = self.held(&programs, &errors);
+            re.copy_from_slice(&held_re[..cells.len()]);
+            im.copy_from_slice(&held_im[..cells.len()]);
         }
+    }
+
+    /// The weights, in codes, that round trips give after they are turned by their errors.
+    #[inline]
+    fn held(
+        &self,
+        programs: &[[f32; 4]; CELLS_AT_ONCE],
+        errors: &[[f32; CELLS_AT_ONCE]; 4],
+    ) -> [[f32; CELLS_AT_ONCE]; 2] {
+        let Rings { r, a } = self.rings;
+        let (scale, inner) = (single(r / self.rings.most() * self.full), single(r * r * a));
+        let (r, a) = (single(r), single(a));
+        let mut held = [[0.0; CELLS_AT_ONCE]; 2];
+        for cell in 0..CELLS_AT_ONCE {
+            let [p_re, p_im, q_re, q_im] = programs[cell];
+            let [p_cos, p_sin, q_cos, q_sin] = [0, 1, 2, 3].map(|part: usize| errors[part][cell]);
+            let (u_re, u_im) = (p_re * p_cos - p_im * p_sin, p_re * p_sin + p_im * p_cos);
+            let (v_re, v_im) = (q_re * q_cos - q_im * q_sin, q_re * q_sin + q_im * q_cos);
+            // (1 − a u)(r − v) over (1 − r² a u)(1 − r v).
+            let (n1, n2) = ((1.0 - a * u_re, -a * u_im), (r - v_re, -v_im));
+            let (d1, d2) = ((1.0 - inner * u_re, -inner * u_im), (1.0 - r * v_re, -r * v_im));
+            let (n_re, n_im) = (n1.0 * n2.0 - n1.1 * n2.1, n1.0 * n2.1 + n1.1 * n2.0);
+            let (d_re, d_im) = (d1.0 * d2.0 - d1.1 * d2.1, d1.0 * d2.1 + d1.1 * d2.0);
+            let scale = scale / (d_re * d_re + d_im * d_im);
+            held[0][cell] = (n_re * d_re + n_im * d_im) * scale;
+            held[1][cell] = (n_im * d_re - n_re * d_im) * scale;
+        }
+        held
+    }
+
+    /// The round trips of a pair of codes, real and imaginary parts.
+    fn program(&self, re: f64, im: f64) -> [f32; 4] {
+        let (first, second) = self.rings.program(C(re / self.full, im / self.full));
+        [first.0, first.1, second.0, second.1].map(single)
+    }
+
+    /// The round trips of every pair of codes.
+    fn programs(&self) -> &[[f32; 4]] {
+        self.programs.get_or_init(|| {
+            let code = |byte: usize| byte as f64 - 128.0;
+            (0..PAIRS).map(|pair| self.program(code(pair >> 8), code(pair & 255))).collect()
+        })
     }
 }
 
@@ -137,40 +225,76 @@ fn rings_of(chip: &litecore_types::chip::ChipDescription) -> Option<Rings> {
 
 /// Steps of each quadrature in the grid of weights.
 const STEPS: i32 = 100;
+/// Steps of a normal error, from -4 to 4 of its deviations.
+const ERROR_STEPS: i32 = 16;
 
-/// Mean-square error of a cell's weight over its full scale, for codes spread evenly: by the
-/// derivative of both rings at each of a grid of weights, and in full where a modulus is out of
-/// reach. In `single` only the real part counts, twice, as the field's power is counted by halves.
+/// Means of a ring's transmission over its normal error: of itself, of its square, and of its power.
+struct Moments {
+    mean: C,
+    square: C,
+    power: f64,
+}
+
+impl Moments {
+    /// By the trapezoidal rule, which for a normal weight is as good as exact.
+    fn of(transmission: impl Fn(C) -> C, at: C, turns: &[(C, f64)]) -> Self {
+        let mut moments = Self { mean: C(0.0, 0.0), square: C(0.0, 0.0), power: 0.0 };
+        for &(turn, weight) in turns {
+            let t = transmission(at.times(turn));
+            let square = t.times(t);
+            moments.mean = C(moments.mean.0 + weight * t.0, moments.mean.1 + weight * t.1);
+            moments.square =
+                C(moments.square.0 + weight * square.0, moments.square.1 + weight * square.1);
+            moments.power += weight * (t.0 * t.0 + t.1 * t.1);
+        }
+        moments
+    }
+}
+
+/// Turns by a normal error of this deviation, with their shares.
+fn turns_of(sigma: f64) -> Vec<(C, f64)> {
+    let at = |step: i32| 8.0 * f64::from(step) / f64::from(ERROR_STEPS) - 4.0;
+    let weights =
+        || (0..=ERROR_STEPS).map(|step| (at(step), pxfm::f_exp(-at(step) * at(step) / 2.0)));
+    let sum: f64 = weights().map(|(_, weight)| weight).sum();
+    let turn = |(x, weight): (f64, f64)| {
+        let (sin, cos) = math::sin_cos(sigma * x);
+        (C(cos, sin), weight / sum)
+    };
+    weights().map(turn).collect()
+}
+
+/// Mean-square error of a cell's weight over its full scale, for codes spread evenly and rings of any
+/// sharpness: `⟨|t₁ t₂ - w|²⟩` by the moments of both rings, whose errors are independent. In `single`
+/// only the real part counts, twice, as the field's power is counted by halves.
 pub(crate) fn mean_square_error(
     chip: &litecore_types::chip::ChipDescription,
     packing: Packing,
 ) -> f64 {
     let (Some(rings), Some(ring)) = (rings_of(chip), chip.ring.as_ref()) else { return 0.0 };
-    let sigma = ring.detuning_error_rad.value();
+    let turns = turns_of(ring.detuning_error_rad.value());
     let both = packing.weights_per_cell() == 2;
     let scale = if both { std::f64::consts::FRAC_1_SQRT_2 } else { 1.0 };
-    let power = |C(re, im): C| {
-        if packing == Packing::Single { 2.0 * re * re } else { re * re + im * im }
-    };
+    let most = rings.most();
     let value = |step: i32| scale * (f64::from(2 * step + 1) / f64::from(STEPS) - 1.0);
     let (mut sum, mut count) = (0.0, 0.0);
     for i in 0..STEPS {
         for q in 0..if both { STEPS } else { 1 } {
             let wanted = C(value(i), if both { value(q) } else { 0.0 });
             let (u1, u2) = rings.program(wanted);
-            let held = rings.weight(u1, u2);
-            sum += power(C(held.0 - wanted.0, held.1 - wanted.1));
-            // d/dε of each ring, by a central difference.
-            let h = 1e-5;
-            let (sin, cos) = math::sin_cos(h);
-            let (plus, minus) = (C(cos, sin), C(cos, -sin));
-            for (a, b) in [
-                (rings.weight(u1.times(plus), u2), rings.weight(u1.times(minus), u2)),
-                (rings.weight(u1, u2.times(plus)), rings.weight(u1, u2.times(minus))),
-            ] {
-                let slope = C((a.0 - b.0) / (2.0 * h), (a.1 - b.1) / (2.0 * h));
-                sum += power(slope) * sigma * sigma;
-            }
+            let first = Moments::of(|u| rings.first(u), u1, &turns);
+            let second = Moments::of(|u| rings.second(u), u2, &turns);
+            let mean = first.mean.times(second.mean);
+            let power = first.power * second.power / (most * most);
+            sum += if packing == Packing::Single {
+                let square = first.square.times(second.square).0 / (most * most);
+                // ⟨(Re t)²⟩ is half of ⟨|t|²⟩ + Re⟨t²⟩.
+                let real = f64::midpoint(power, square);
+                2.0 * (real - 2.0 * wanted.0 * mean.0 / most + wanted.0 * wanted.0)
+            } else {
+                let along = wanted.0 * mean.0 + wanted.1 * mean.1;
+                power - 2.0 * along / most + wanted.0 * wanted.0 + wanted.1 * wanted.1
+            };
             count += 1.0;
         }
     }
@@ -195,5 +319,40 @@ mod tests {
         let darkest = rings.weight(u1, u2).modulus();
         let by_hand = (1.0 - 0.999) / (1.0 - 0.9025 * 0.999) / (1.999 / (1.0 + 0.9025 * 0.999));
         assert!((darkest - by_hand).abs() < 1e-9, "{darkest} {by_hand}");
+    }
+
+    /// Cell by cell against the two rings' own transmissions, in double precision.
+    #[test]
+    fn many_cells_at_once_are_as_each_alone() {
+        let rings = Rings { r: 0.95, a: 0.999 };
+        for count in [100, 1100] {
+            let angle = |cell: usize, part: usize| 1e-2 * ((cell * 7 + part * 3) % 11) as f64;
+            let turns = |part: usize| {
+                let pairs = (0..count).map(|cell| math::sin_cos(angle(cell, part)));
+                let (sin, cos) = pairs.map(|(sin, cos)| (single(sin), single(cos))).unzip();
+                Turns { cos, sin }
+            };
+            let full = 127.0 * 2.0_f64.sqrt();
+            let errors =
+                RingErrors { rings, full, turns: [turns(0), turns(1)], programs: OnceLock::new() };
+            let code = |cell: usize, step: usize| (cell * step % 255) as f32 - 127.0;
+            let mut planes = Planes {
+                re: (0..count).map(|cell| code(cell, 31)).collect(),
+                im: (0..count).map(|cell| code(cell, 17)).collect(),
+            };
+            errors.apply(&mut planes);
+            for cell in 0..count {
+                let wanted = C(f64::from(code(cell, 31)) / full, f64::from(code(cell, 17)) / full);
+                let (u1, u2) = rings.program(wanted);
+                let turn = |part| {
+                    let (sin, cos) = math::sin_cos(angle(cell, part));
+                    C(cos, sin)
+                };
+                let C(re, im) = rings.weight(u1.times(turn(0)), u2.times(turn(1)));
+                let off = (f64::from(planes.re[cell]) - re * full).abs()
+                    + (f64::from(planes.im[cell]) - im * full).abs();
+                assert!(off < 1e-2, "{cell}: {off} codes");
+            }
+        }
     }
 }

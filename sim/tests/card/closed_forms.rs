@@ -125,6 +125,140 @@ fn a_drawn_quadrature_has_the_law_of_the_computed_one() {
     assert!((drawn - 9.0).abs() < 1.2 && (computed - 9.0).abs() < 1.2, "{drawn} {computed}");
 }
 
+/// Skew shows symbols next to the one that is read, which are drawn and not computed: against the
+/// waveforms themselves, rectangles that come early or late into the receiver's window.
+#[test]
+fn drawn_neighbors_have_the_law_of_the_computed_ones() {
+    const SHARE: f64 = 0.02;
+    let chip = fine_chip(32, &[("modulator.iq_skew_s", &format!("{:e}", 2.0 * SHARE / 2.0e9))]);
+    let (rows, columns) = (chip.array.inputs, chip.array.outputs);
+    let tile = PackedTile::random(chip, Packing::Conjugate, 1500);
+    let step = f64::from(1_u32 << tile.shift);
+    let (mut drawn, mut computed) = (0.0, 0.0);
+    for seed in 0..8_u64 {
+        let codes = tile.codes(Terms::only(Term::Skew), u128::from(seed));
+        for (&code, &sum) in codes.iter().zip(&tile.sums) {
+            let error = f64::from(code) * step - f64::from(sum);
+            drawn += error * error;
+        }
+        // Of each row, x1 comes early by as much as x2 comes late, or the other way round.
+        let skews: Vec<f64> = (0..rows as u64)
+            .map(|row| SHARE * f64::from(standard_normal(seed + 1000, row)))
+            .collect();
+        let symbols: Vec<&[i8]> = tile.x.chunks(2 * rows).collect();
+        for s in 1..symbols.len() - 1 {
+            for column in 0..columns {
+                let mut error = 0.0;
+                for (row, &skew) in skews.iter().enumerate() {
+                    for (input, early) in [(row, skew > 0.0), (row + rows, skew <= 0.0)] {
+                        let weight = f64::from(tile.weights[input * columns + column]);
+                        let next = symbols[if early { s + 1 } else { s - 1 }][input];
+                        // Calibration knows what a symbol loses of itself on average.
+                        let lost = skew.abs() - SHARE * std::f64::consts::FRAC_2_PI.sqrt();
+                        let own = f64::from(symbols[s][input]);
+                        error += weight * (skew.abs() * f64::from(next) - lost * own);
+                    }
+                }
+                computed +=
+                    error * error * tile.sums.len() as f64 / ((symbols.len() - 2) * columns) as f64;
+            }
+        }
+    }
+    // Eight chips of 32 skews: a mean square is known to 9 % each, before any rounding of 1/12.
+    let ratio = (drawn - 8.0 * tile.sums.len() as f64 * step * step / 12.0) / computed;
+    assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
+}
+
+/// Light across the oscillator is lost: shot noise grows by it, which two runs that share every draw
+/// show exactly.
+#[test]
+fn light_across_the_oscillator_makes_noise_larger_by_its_share() {
+    let changes = [
+        ("path.polarization_extinction_db", "10"),
+        ("path.polarization_residual", "ideal"),
+        ("laser.power_w", "1.0e-3"),
+    ];
+    let tile = PackedTile::random(fine_chip(32, &changes), Packing::Conjugate, 200);
+    let shot = Terms::only(Term::Shot);
+    let both = shot.with(Term::Polarization);
+    let ratio = tile.snr_rms_db(shot, 7) - tile.snr_rms_db(both, 7);
+    // ⟨cos²⟩ / ⟨sin²⟩ = 10, so v = artanh 0.1, and 10 log e^v = 0.4357 dB.
+    close("the light lost", ratio, 0.4357, 0.001);
+    let forms = [shot, both].map(|terms| tile.budget(terms).total.snr_rms_db);
+    close("in closed form", forms[0] - forms[1], 0.4357, 0.001);
+}
+
+/// Rings so sharp that an error turns the phase by half a radian: no first order would do.
+#[test]
+fn sharp_rings_err_as_their_closed_form_says() {
+    for packing in [Packing::Single, Packing::Conjugate] {
+        let changes = [
+            ("ring.self_coupling", "0.98"),
+            ("ring.round_trip", "0.98"),
+            ("ring.detuning_error_rad", "5e-3"),
+        ];
+        let tile = PackedTile::random(special_chip(Term::Ring, &changes), packing, 200);
+        let terms = Terms::only(Term::Ring);
+        let powers: f64 =
+            (0..12).map(|seed| pxfm::f_exp10(-tile.snr_rms_db(terms, seed) / 10.0)).sum();
+        let form = tile.budget(terms).part(Source::Term(Term::Ring)).unwrap().snr_rms_db;
+        close(&format!("{packing}, sharp rings"), -decibels(powers / 12.0), form, 0.15);
+    }
+}
+
+/// Most codes small, as of bell-shaped data: the law of the modulators is that of the codes.
+#[test]
+fn modulators_err_by_the_codes_they_are_given() {
+    let chip = fine_chip(32, &[("modulator.transfer_error", "0.1")]);
+    let mut tile = PackedTile::random(chip.clone(), Packing::Conjugate, 300);
+    for (index, x) in (0..).zip(&mut tile.x) {
+        let normal = f64::from(standard_normal(5, index));
+        *x = bell(30.0 * normal);
+    }
+    let model = litecore_sim::array::ArrayModel::new(
+        &chip,
+        Terms::none(),
+        litecore_types::Seed(0),
+        Packing::Conjugate,
+    )
+    .unwrap();
+    tile.sums = model.sums(&tile.weights, &tile.x).unwrap();
+    let terms = Terms::only(Term::Transfer);
+    let powers: f64 = (0..24).map(|seed| pxfm::f_exp10(-tile.snr_rms_db(terms, seed) / 10.0)).sum();
+    let form = |statistics: &Statistics| {
+        Budget::predict(&chip, terms, statistics).part(Source::Term(Term::Transfer)).unwrap()
+    };
+    let evenly = tile.statistics();
+    let of_codes = evenly.of_codes(&chip, &tile.weights, &tile.x);
+    // 24 chips of 64 drives: 0.16 dB.
+    close("bell", -decibels(powers / 24.0), form(&of_codes).snr_rms_db, 0.3);
+    // A bell of this width is 0.3 dB off an even spread of its power.
+    assert!((form(&of_codes).snr_rms_db - form(&evenly).snr_rms_db).abs() > 0.05);
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "clamped to a code")]
+fn bell(x: f64) -> i8 {
+    x.round().clamp(-127.0, 127.0) as i8
+}
+
+/// At another wavelength what comes a second time has another phase, and the same power.
+#[test]
+fn reflections_belong_to_a_wavelength() {
+    let errors = |wavelength: &str| -> Vec<f64> {
+        let changes = [("path.back_reflection_db", "-30"), ("laser.wavelength_nm", wavelength)];
+        let tile = PackedTile::random(fine_chip(32, &changes), Packing::Conjugate, 100);
+        let step = f64::from(1_u32 << tile.shift);
+        let codes = tile.codes(Terms::only(Term::Reflection), 7);
+        codes.iter().zip(&tile.sums).map(|(&c, &s)| f64::from(c) * step - f64::from(s)).collect()
+    };
+    let [here, near, far] = ["1550", "1550.001", "1551"].map(errors);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let alike = |a: &[f64], b: &[f64]| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+    assert!(alike(&here, &near) > 0.99, "{}", alike(&here, &near));
+    assert!(alike(&here, &far).abs() < 0.15, "{}", alike(&here, &far));
+    assert!((dot(&far, &far) / dot(&here, &here) - 1.0).abs() < 0.15);
+}
+
 /// Every term alone, in every packing that has it, in the mean over chips where it is static.
 #[test]
 fn every_term_alone_is_what_its_closed_form_says() {
@@ -174,7 +308,7 @@ fn special_chip(term: Term, changes: &[(&str, &str)]) -> ChipDescription {
 }
 
 /// Strengths at which each term stands clear of rounding, and small enough for first order.
-const STRENGTHS: [(Term, &[(&str, &str)]); 28] = [
+const STRENGTHS: [(Term, &[(&str, &str)]); 33] = [
     (Term::Shot, &[]),
     (Term::Receiver, &[]),
     (Term::Dark, &[("receiver.dark_current_a", "1.0e-4")]),
@@ -209,6 +343,14 @@ const STRENGTHS: [(Term, &[(&str, &str)]); 28] = [
     (Term::Levels, &[]),
     (Term::Write, &[]),
     (Term::Aging, &[]),
+    (Term::Skew, &[("modulator.iq_skew_s", "2.0e-11")]),
+    (Term::ReceiverSkew, &[("receiver.iq_skew_s", "2.0e-11")]),
+    (Term::Crossing, &[("path.crossing_crosstalk_db", "-50")]),
+    (
+        Term::Polarization,
+        &[("path.polarization_extinction_db", "15"), ("path.polarization_residual", "1.0")],
+    ),
+    (Term::Reflection, &[("path.back_reflection_db", "-35")]),
 ];
 
 /// Heaters 23 µm apart.

@@ -2,8 +2,11 @@
 
 #[cfg(test)]
 mod closed_forms;
+#[cfg(test)]
 mod packings;
 #[cfg(test)]
 mod seam;
 #[cfg(test)]
 mod single_tile;
+#[cfg(test)]
+mod streamed;

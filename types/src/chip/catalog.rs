@@ -1,9 +1,10 @@
 use super::ChipDescription;
 
 /// The chips that ship with the project, default first.
-pub const BUILTIN_NAMES: [&str; 7] = [
+pub const BUILTIN_NAMES: [&str; 8] = [
     "ref-64-eo",
     "ref-64-to",
+    "ref-64-os",
     "litecore-edge",
     "litecore-datacenter",
     "litecore-enterprise",
@@ -16,6 +17,7 @@ pub fn builtin_text(name: &str) -> Option<&'static str> {
     match name {
         "ref-64-eo" => Some(include_str!("../../../chips/ref-64-eo.toml")),
         "ref-64-to" => Some(include_str!("../../../chips/ref-64-to.toml")),
+        "ref-64-os" => Some(include_str!("../../../chips/ref-64-os.toml")),
         "litecore-edge" => Some(include_str!("../../../chips/litecore-edge.toml")),
         "litecore-datacenter" => Some(include_str!("../../../chips/litecore-datacenter.toml")),
         "litecore-enterprise" => Some(include_str!("../../../chips/litecore-enterprise.toml")),

@@ -1,6 +1,6 @@
 //! What each step of a program costs: the only place where energies come from.
 
-use super::ChipDescription;
+use super::{ChipDescription, Dataflow};
 use crate::program::{Action, Program};
 use crate::{Component, Cycles, EnergyLedger};
 
@@ -10,7 +10,8 @@ impl ChipDescription {
     /// Event counts per step: two conversions and two drives per row and symbol (in-phase and
     /// quadrature), one sample per balanced pair and symbol, one conversion and one fetched byte per
     /// weight code, one digital operation per element, and every byte of the vectors that enter or
-    /// leave a buffer.
+    /// leave a buffer. Where both operands are streamed, a weight is converted and drives a modulator
+    /// whenever it is sent, and a buffer is all that is loaded.
     pub fn charge_step(
         &self,
         program: &Program,
@@ -18,6 +19,7 @@ impl ChipDescription {
         symbols: u64,
         ledger: &mut EnergyLedger,
     ) {
+        let vectors = symbols;
         let symbols = symbols as f64;
         let bytes = |id| symbols * program.buffer(id).bytes_per_symbol() as f64;
         let sram = self.memory.sram_energy_j_per_byte.value;
@@ -34,20 +36,33 @@ impl ChipDescription {
                     Component::WeightFetch,
                     codes * self.weights.fetch_energy_j_per_byte.value,
                 );
-                ledger.charge(Component::WeightDac, codes * self.weights.dac_energy_j.value);
+                // Into cells, each by a converter of its own; or into a buffer to be sent from.
+                let (component, per_code) = match self.array.dataflow {
+                    Dataflow::WeightStationary => {
+                        (Component::WeightDac, self.weights.dac_energy_j.value)
+                    }
+                    Dataflow::OutputStationary => (Component::Sram, sram),
+                };
+                ledger.charge(component, codes * per_code);
             }
             Action::Settle { .. } => {}
             Action::Stream { .. } => {
+                let weight_drives = self.weight_drives(vectors) as f64;
                 let drives = symbols * 2.0 * self.array.inputs as f64;
                 let pairs = self.receiver.readout.pairs() as f64;
                 let samples = symbols * pairs * self.array.outputs as f64;
                 ledger.charge(Component::InputDac, drives * self.dac.energy_j.value);
-                ledger.charge(Component::Modulator, drives * self.dac.modulator_energy_j.value);
+                ledger
+                    .charge(Component::WeightDac, weight_drives * self.weights.dac_energy_j.value);
+                ledger.charge(
+                    Component::Modulator,
+                    (drives + weight_drives) * self.dac.modulator_energy_j.value,
+                );
                 ledger.charge(Component::Receiver, samples * self.receiver.energy_j.value);
                 ledger.charge(Component::Adc, samples * self.adc.energy_j.value);
                 ledger.charge(Component::Digital, samples * digital);
                 // One byte per drive in; four bytes per sample read and written back.
-                ledger.charge(Component::Sram, (drives + 8.0 * samples) * sram);
+                ledger.charge(Component::Sram, (drives + weight_drives + 8.0 * samples) * sram);
             }
             Action::Quantise { from, to, .. } | Action::Dequantise { from, to, .. } => {
                 ledger.charge(
@@ -65,19 +80,23 @@ impl ChipDescription {
     }
 
     /// Charges what runs by time alone for `duration`: the lasers of all wavelengths and the hold
-    /// power of all cells, in all arrays.
+    /// power of all cells, in all arrays. Where both operands are streamed there are no oscillators,
+    /// and nothing is held.
     pub fn charge_static(&self, duration: Cycles, ledger: &mut EnergyLedger) {
         let seconds = duration.seconds(self.clock.symbol_rate_hz.value);
         let arrays = self.array.arrays as f64;
-        let one_wavelength =
-            self.laser.power_w.value + self.array.outputs as f64 * self.receiver.lo_power_w.value;
+        let held = self.array.dataflow == Dataflow::WeightStationary;
+        let oscillators = self.array.outputs as f64 * self.receiver.lo_power_w.value;
+        let one_wavelength = self.laser.power_w.value + if held { oscillators } else { 0.0 };
         let light = self.array.wavelengths as f64 * one_wavelength;
         let cells = (self.array.inputs * self.array.outputs) as f64;
         ledger.charge(
             Component::Laser,
             arrays * light / self.laser.wall_plug_efficiency.value * seconds,
         );
-        ledger
-            .charge(Component::WeightHold, arrays * cells * self.cell.hold_power_w.value * seconds);
+        if held {
+            let watts = arrays * cells * self.cell.hold_power_w.value;
+            ledger.charge(Component::WeightHold, watts * seconds);
+        }
     }
 }

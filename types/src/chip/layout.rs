@@ -15,6 +15,8 @@ use toml::Table;
 const FRACTION: Range = Range::Within(1e-9, 1.0);
 /// What an error in phase may be: beyond half a turn it is no phase.
 const ANGLE: Range = Range::Within(1e-9, std::f64::consts::PI);
+/// What stray light over the light meant may be, in decibels.
+const RATIO_DB: Range = Range::Within(-200.0, -1e-3);
 
 pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> ChipDescription {
     let claims = Claims::take(root, issues);
@@ -39,20 +41,10 @@ pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> Chip
         enob: s.impairment("enob", Within(1.0, 16.0)),
         energy_j: s.quantity("energy_j", NonNegative),
     });
-    for (key, effective, bits) in
-        [("dac.enob", dac.effective_bits(), dac.bits), ("adc.enob", adc.effective_bits(), adc.bits)]
-    {
-        if effective > f64::from(bits) {
-            top.report(
-                key,
-                format!(
-                    "is {effective}, more than the converter's {bits} bits; expected at most these"
-                ),
-            );
-        }
-    }
+    check_converters(&dac, &adc, &mut top);
     let cell = top.section("cell", cell);
     let kind = array.cell_type;
+    check_dataflow(&array, &mut top);
     let ring = top.section_if(
         kind == CellType::RingPair,
         "array.cell_type = \"ring_pair\"",
@@ -119,6 +111,32 @@ pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> Chip
     }
 }
 
+/// No converter has more effective bits than bits.
+fn check_converters(dac: &Dac, adc: &Adc, top: &mut Section<'_>) {
+    for (key, effective, bits) in
+        [("dac.enob", dac.effective_bits(), dac.bits), ("adc.enob", adc.effective_bits(), adc.bits)]
+    {
+        if effective > f64::from(bits) {
+            top.report(
+                key,
+                format!(
+                    "is {effective}, more than the converter's {bits} bits; expected at most these"
+                ),
+            );
+        }
+    }
+}
+
+/// What streams both operands has nothing to hold.
+fn check_dataflow(array: &Array, top: &mut Section<'_>) {
+    if array.dataflow == Dataflow::OutputStationary && array.cell_type != CellType::Interferometer {
+        top.report(
+            "array.cell_type",
+            "an output_stationary array holds no weights in rings or films; expected interferometer",
+        );
+    }
+}
+
 fn array(s: &mut Section<'_>) -> Array {
     Array {
         inputs: s.count("inputs", 1, 4096),
@@ -161,7 +179,11 @@ fn path(s: &mut Section<'_>) -> OpticalPath {
         crossing_loss_db: s.impairment("crossing_loss_db", Positive),
         mismatch_ps: s.impairment("mismatch_ps", Positive),
         splitter_imbalance_db: s.impairment("splitter_imbalance_db", Positive),
-        wdm_crosstalk_db: s.impairment("wdm_crosstalk_db", Within(-200.0, -1e-3)),
+        wdm_crosstalk_db: s.impairment("wdm_crosstalk_db", RATIO_DB),
+        crossing_crosstalk_db: s.impairment("crossing_crosstalk_db", RATIO_DB),
+        polarization_extinction_db: s.impairment("polarization_extinction_db", Within(5.0, 200.0)),
+        polarization_residual: s.impairment("polarization_residual", FRACTION),
+        back_reflection_db: s.impairment("back_reflection_db", RATIO_DB),
     }
 }
 
@@ -171,6 +193,7 @@ fn modulator(s: &mut Section<'_>) -> Modulator {
         transfer_error: s.impairment("transfer_error", FRACTION),
         iq_gain_error: s.impairment("iq_gain_error", FRACTION),
         iq_phase_error_rad: s.impairment("iq_phase_error_rad", ANGLE),
+        iq_skew_s: s.impairment("iq_skew_s", Positive),
         bandwidth_hz: s.impairment("bandwidth_hz", Positive),
     }
 }
@@ -186,6 +209,7 @@ fn receiver(s: &mut Section<'_>) -> Receiver {
         lo_phase_error_rad: s.impairment("lo_phase_error_rad", ANGLE),
         hybrid_gain_error: s.impairment("hybrid_gain_error", FRACTION),
         hybrid_phase_error_rad: s.impairment("hybrid_phase_error_rad", ANGLE),
+        iq_skew_s: s.impairment("iq_skew_s", Positive),
         bandwidth_hz: s.impairment("bandwidth_hz", Positive),
         jitter_s: s.impairment("jitter_s", Positive),
         gain_log2_max: s.small("gain_log2_max", 0, 16),

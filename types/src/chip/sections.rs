@@ -86,6 +86,19 @@ pub struct OpticalPath {
     /// Light of one wavelength in the receiver of its neighbor, over that in its own; of account
     /// only with several wavelengths.
     pub wdm_crosstalk_db: Impairment,
+    /// Light of the crossed guide that one crossing lets in, over that guide's light, static, as far
+    /// as calibration leaves it; light meets half as many crossings as there are rows.
+    pub crossing_crosstalk_db: Impairment,
+    /// Light in the polarization of the oscillator over light across it, as a ratio of powers,
+    /// static: what lies across does not beat, and each cell's way has an angle of its own.
+    pub polarization_extinction_db: Impairment,
+    /// Fraction of the cells' differences in polarization that calibration leaves; the light itself
+    /// is lost all the same.
+    pub polarization_residual: Impairment,
+    /// Light that comes a second time, after two reflections, over what comes at once: a coherent
+    /// field of static phase for each cell, as far as calibration leaves it. The phase is of one
+    /// wavelength.
+    pub back_reflection_db: Impairment,
 }
 
 impl OpticalPath {
@@ -107,6 +120,9 @@ pub struct Modulator {
     pub iq_gain_error: Impairment,
     /// Standard deviation of the angle by which a row's two quadratures miss 90°, static.
     pub iq_phase_error_rad: Impairment,
+    /// Standard deviation of the time between a row's two quadratures, static, as far as calibration
+    /// leaves it.
+    pub iq_skew_s: Impairment,
     /// Half-power bandwidth of driver and modulator; a slow one mixes neighboring symbols.
     pub bandwidth_hz: Impairment,
 }
@@ -154,6 +170,9 @@ pub struct Receiver {
     /// Standard deviation of the angle by which an output's two quadratures miss 90°, static; of
     /// account only with read-out `iq`.
     pub hybrid_phase_error_rad: Impairment,
+    /// Standard deviation of the time between an output's two quadratures, static, as far as
+    /// calibration leaves it; of account only with read-out `iq`.
+    pub iq_skew_s: Impairment,
     /// Half-power bandwidth of diode and amplifier; a slow one mixes neighboring symbols.
     pub bandwidth_hz: Impairment,
     /// Standard deviation of the sampling instant, per sample.

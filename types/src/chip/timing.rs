@@ -1,6 +1,6 @@
 //! How long each step of a program takes: the only place where durations come from.
 
-use super::ChipDescription;
+use super::{ChipDescription, Dataflow};
 use crate::Cycles;
 use crate::program::{Action, Program};
 use serde::Serialize;
@@ -46,6 +46,32 @@ pub struct StepTiming {
 }
 
 impl ChipDescription {
+    /// Cycles that so many input vectors take through one array: one on each wavelength at a time;
+    /// where both operands are streamed, a block of as many as there are lanes, on each wavelength,
+    /// in as many symbols as a vector has pairs of codes.
+    pub fn stream_cycles(&self, vectors: u64) -> Cycles {
+        let at_once = vectors.div_ceil(self.array.wavelengths as u64);
+        match self.array.dataflow {
+            Dataflow::WeightStationary => Cycles(at_once),
+            Dataflow::OutputStationary => {
+                let lanes = self.array.inputs as u64;
+                Cycles(at_once.div_ceil(lanes) * lanes)
+            }
+        }
+    }
+
+    /// Weight codes that are sent for so many input vectors: none where cells hold them, else the
+    /// whole tile for each block of vectors.
+    pub fn weight_drives(&self, vectors: u64) -> u64 {
+        match self.array.dataflow {
+            Dataflow::WeightStationary => 0,
+            Dataflow::OutputStationary => {
+                let tile = self.tile_inputs() as u64 * self.tile_outputs() as u64;
+                vectors.div_ceil(self.array.inputs as u64) * tile
+            }
+        }
+    }
+
     /// The engine and duration of `action` when `program` runs on `symbols` input vectors.
     ///
     /// Panics: if a buffer index is out of range; programs are verified before they are timed.
@@ -76,13 +102,16 @@ impl ChipDescription {
             // The banks drive the same cells: light is lost while they change, whoever loads what.
             Action::Settle { array, .. } => StepTiming {
                 engine: Engine::Array(array),
-                busy: cycles(self.cell.settling_s.value),
+                busy: match self.array.dataflow {
+                    Dataflow::WeightStationary => cycles(self.cell.settling_s.value),
+                    // Nothing is held that could settle.
+                    Dataflow::OutputStationary => Cycles::ZERO,
+                },
                 latency: Cycles::ZERO,
             },
             Action::Stream { array, .. } => StepTiming {
                 engine: Engine::Array(array),
-                // One symbol on each wavelength at a time.
-                busy: Cycles(symbols.div_ceil(self.array.wavelengths as u64)),
+                busy: self.stream_cycles(symbols),
                 latency: cycles(self.receiver.pipeline_s.value),
             },
             Action::Quantise { from, .. } | Action::Dequantise { from, .. } => {
@@ -90,5 +119,28 @@ impl ChipDescription {
             }
             Action::SwiGlu { to, .. } => vector(program.buffer(to).len),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builtin;
+    use crate::Cycles;
+
+    #[test]
+    fn streamed_operands_take_a_block_of_vectors_at_a_time() {
+        let mut chip = builtin("ref-64-os").expect("shipped");
+        // 64 vectors in 64 symbols; one vector takes as long.
+        for (vectors, cycles, drives) in
+            [(0, 0, 0), (1, 64, 8192), (64, 64, 8192), (65, 128, 16384)]
+        {
+            assert_eq!(chip.stream_cycles(vectors), Cycles(cycles), "{vectors}");
+            assert_eq!(chip.weight_drives(vectors), drives, "{vectors}");
+        }
+        // Each wavelength carries a block, with weights of its own.
+        chip.array.wavelengths = 2;
+        assert_eq!((chip.stream_cycles(128), chip.weight_drives(128)), (Cycles(64), 16384));
+        let chip = builtin("ref-64-eo").expect("shipped");
+        assert_eq!((chip.stream_cycles(65), chip.weight_drives(65)), (Cycles(65), 0));
     }
 }

@@ -19,6 +19,7 @@ use litecore_hal::SymbolTag;
 use litecore_kernels::codes;
 use litecore_sim::array::ArrayModel;
 use litecore_sim::budget::{Budget, Source, Statistics};
+use litecore_sim::dynamic::Draws;
 use litecore_sim::packing::Layout;
 use litecore_sim::{Term, Terms};
 use litecore_types::Seed;
@@ -50,6 +51,9 @@ pub(super) struct Setup {
     /// Left out, the one of least error for an ideal chip.
     pub(super) shift: Option<u8>,
     pub(super) seed: Seed,
+    pub(super) draws: Draws,
+    /// Whether the symbols are fewer than usual because the array is large.
+    pub(super) symbols_shortened: bool,
 }
 
 /// A mean-square error over instances.
@@ -201,7 +205,7 @@ impl Setup {
 
     /// What the closed forms must know of the data, and the shift.
     fn statistics(&self) -> Result<Statistics, CliError> {
-        let shares: Vec<([f64; 3], ShiftChoice)> = (0..self.instances)
+        let shares: Vec<([f64; 5], ShiftChoice)> = (0..self.instances)
             .into_par_iter()
             .map(|instance| {
                 let operands = self.operands(instance);
@@ -209,11 +213,12 @@ impl Setup {
                 if self.shift.is_none() {
                     choice.add(&operands.sums);
                 }
-                let squares = [
-                    mean_square(&operands.sums),
-                    mean_square(&operands.weights),
-                    mean_square(&operands.x),
-                ];
+                let Operands { weights, x, sums, .. } = &operands;
+                let statistics = Statistics::measured(weights, x, sums, 0);
+                let [input, weight] =
+                    statistics.of_codes(&self.chip, weights, x).sine_law.unwrap_or_default();
+                let squares =
+                    [mean_square(sums), mean_square(weights), mean_square(x), input, weight];
                 (squares, choice)
             })
             .collect();
@@ -230,6 +235,7 @@ impl Setup {
             mean_square_weight: mean(1),
             mean_square_input: mean(2),
             shift: self.shift.unwrap_or_else(|| choice.best()),
+            sine_law: Some([mean(3), mean(4)]),
         })
     }
 
@@ -285,7 +291,8 @@ impl Setup {
         operands: &Operands,
     ) -> Result<Vec<i32>, CliError> {
         let seed = self.instance_seed(instance);
-        let mut array = ArrayModel::new(chip, terms, seed, self.layout.packing())?;
+        let array = ArrayModel::new(chip, terms, seed, self.layout.packing())?;
+        let mut array = array.with_draws(self.draws);
         let tile = array.load(0, &operands.weights)?;
         // A call begins in the dark. Where symbols meet those before, others go ahead of them, so
         // that each has one before it on its wavelength.

@@ -3,6 +3,7 @@
 use super::cost::Cost;
 use super::experiment::{Findings, Level, Setup, TermResult};
 use crate::table::{Table, si};
+use litecore_sim::dynamic::Draws;
 use litecore_types::EnergyTotals;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +30,10 @@ pub(crate) struct SimReport {
     pub(crate) symbols: usize,
     pub(crate) instances: usize,
     pub(crate) seed: String,
+    /// How noise is drawn: `merged` or `per-term`.
+    pub(crate) draws: &'static str,
+    /// Whether the symbols are fewer than usual because the array is large.
+    pub(crate) symbols_shortened: bool,
     /// The converter's step is `2^shift` units of the exact sum.
     pub(crate) shift: u8,
     /// Mean-square sum over mean-square error.
@@ -87,6 +92,11 @@ impl SimReport {
             symbols: setup.symbols,
             instances: setup.instances,
             seed: setup.seed.to_string(),
+            draws: match setup.draws {
+                Draws::Merged => "merged",
+                Draws::PerTerm => "per-term",
+            },
+            symbols_shortened: setup.symbols_shortened,
             shift: findings.shift,
             snr_rms_db,
             snr_rms_standard_error_db: standard_error_db(&findings.total),
@@ -148,6 +158,13 @@ impl SimReport {
             self.seed,
             self.shift,
         );
+        if self.symbols_shortened {
+            out.insert_str(
+                out.len() - 1,
+                "the array is large: fewer symbols than the usual 4096, so that it takes seconds; \
+                 say how many with --symbols\n",
+            );
+        }
         let mut table = Table::new(["SNR_rms", "closed form", "measured", "± (1 σ)"]);
         let mut row = |name: &str, part: &BudgetRow| {
             let error = match (part.measured_db, part.measured_standard_error_db) {

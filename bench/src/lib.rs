@@ -6,6 +6,7 @@
 pub mod expert_noise;
 pub mod gemm;
 pub mod generation;
+pub mod link;
 mod machine;
 mod rounds;
 pub mod sim;

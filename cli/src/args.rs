@@ -7,6 +7,7 @@ use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
 use litecore_sim::Terms;
 use litecore_sim::dynamic::Draws;
+use litecore_sim::faces::Listen;
 use litecore_sim::packing::Packing;
 use litecore_types::Seed;
 use std::path::PathBuf;
@@ -53,6 +54,11 @@ pub(crate) enum Command {
     /// Monte Carlo on one array: measured SNR, total and per term, next to the closed form.
     #[command(after_help = terms_help())]
     Sim(Sim),
+    /// Cards: find, name, test, update, reset.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Stand in for a card, with the simulator behind it, until interrupted.
+    Emulate(Emulate),
     /// Measure and compare.
     #[command(subcommand)]
     Bench(Bench),
@@ -178,13 +184,28 @@ pub(crate) struct Compile {
     pub(crate) text_dir: Option<PathBuf>,
 }
 
+/// How a card is spoken to.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct LinkSettings {
+    /// Wait this many times as long for a card: for emulated processors and slow machines.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) time_scale: u32,
+    /// Symbols per second of a serial port.
+    #[arg(long, value_name = "BAUD", default_value_t = 3_000_000)]
+    pub(crate) baud: u32,
+}
+
 /// The device a photonic executor runs on.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Device {
-    /// `sim:CHIP[?seed=N&noise=off]`, where CHIP is a shipped name or a TOML file; left out,
+    /// `sim:CHIP[?seed=N&noise=off]`, where CHIP is a shipped name or a TOML file, or a card:
+    /// serial:PORT, usb:VID:PID[:SERIAL], pcie:ADDRESS, vfio-user:SOCKET; left out,
     /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
     #[arg(long, value_name = "URI")]
     pub(crate) device: Option<DeviceUri>,
+    #[command(flatten)]
+    pub(crate) link: LinkSettings,
 }
 
 impl Device {
@@ -304,6 +325,78 @@ impl DrawsArg {
             Self::PerTerm => Draws::PerTerm,
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// The cards, and what may be cards, that this system knows of; nothing is opened.
+    List,
+    /// What a card says about itself.
+    Info {
+        #[command(flatten)]
+        card: Card,
+    },
+    /// Hold a card to the conformance suite, and measure its link.
+    Test {
+        #[command(flatten)]
+        card: Card,
+        /// The card's impairments are off, or corrected: outputs must be exact.
+        #[arg(long)]
+        exact: bool,
+    },
+    /// Put new firmware on a card: staged, verified, activated, confirmed; resumed where an
+    /// earlier update was interrupted.
+    Update {
+        #[command(flatten)]
+        card: Card,
+        /// The firmware image.
+        #[arg(long, value_name = "FILE")]
+        firmware: PathBuf,
+        /// Also put older firmware on, or the same again.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Bring a card back to its state after power-up.
+    Reset {
+        #[command(flatten)]
+        card: Card,
+    },
+}
+
+/// Which card.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Card {
+    /// serial:PORT, usb:VID:PID[:SERIAL], pcie:0000:01:00.0 or vfio-user:SOCKET.
+    #[arg(long = "device", value_name = "URI")]
+    pub(crate) uri: DeviceUri,
+    #[command(flatten)]
+    pub(crate) link: LinkSettings,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Emulate {
+    /// A shipped chip's name or a TOML file.
+    #[arg(long, value_name = "CHIP", default_value = "ref-64-eo")]
+    pub(crate) chip: String,
+    /// As what and where: serial:PATH, vfio-user:SOCKET, usb-redir:SOCKET, usb-redir-acm:SOCKET,
+    /// usbip:ADDRESS:PORT or usbip:SOCKET.
+    #[arg(long, value_name = "FACE")]
+    pub(crate) listen: Listen,
+    /// The chip instance and its noise.
+    #[arg(long, default_value = "0")]
+    pub(crate) chip_seed: Seed,
+    /// Take all impairments away, static ones included.
+    #[arg(long)]
+    pub(crate) noise_off: bool,
+    /// Most bytes of one payload or reply, at least 1024: a card with little memory.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1024..))]
+    pub(crate) transfer_max: Option<u64>,
+    /// What a USB device calls itself; left out, the chip instance.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) usb_serial: Option<String>,
+    /// What goes wrong, and when (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

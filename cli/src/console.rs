@@ -87,7 +87,8 @@ impl Console {
     /// Prints an error, as one JSON object on standard output with `--json`.
     pub(crate) fn fail(&self, error: &CliError) {
         let message = with_causes(error);
-        if self.json {
+        // What did not conform has said so, case by case, in its result.
+        if self.json && !matches!(error, CliError::DoesNotConform { .. }) {
             let mut value = serde_json::json!({ "error": message, "exit_code": error.exit_code() });
             if let CliError::Damaged { offences } = error {
                 value["ok"] = false.into();

@@ -63,6 +63,21 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Open(#[from] litecore_sim::OpenError),
     #[error(transparent)]
+    OpenCard(#[from] litecore_hal::OpenError),
+    #[error(transparent)]
+    Update(#[from] litecore_hal::update::UpdateError),
+    #[error(
+        "the card has chip {chip}, which is not shipped: compile the model with `litecore compile \
+         --chip FILE` from the chip's description, and give the program"
+    )]
+    UnknownChip { chip: String },
+    #[error("cannot listen at {face}: {source}")]
+    Listen { face: litecore_sim::faces::Listen, source: std::io::Error },
+    #[error("the fault plan {path} is wrong: {why}", path = path.display())]
+    FaultPlan { path: PathBuf, why: String },
+    #[error("{failed} of {cases} cases do not hold on {uri}")]
+    DoesNotConform { uri: litecore_hal::DeviceUri, failed: usize, cases: usize },
+    #[error(transparent)]
     Calibration(#[from] CalibrationError),
     #[error(transparent)]
     Packing(#[from] litecore_sim::packing::PackingError),
@@ -94,6 +109,10 @@ impl CliError {
             | Self::Runtime(RuntimeError::EmptyPrompt | RuntimeError::Temperature { .. }) => 2,
             Self::Device(_)
             | Self::Open(_)
+            | Self::OpenCard(_)
+            | Self::Update(_)
+            | Self::UnknownChip { .. }
+            | Self::DoesNotConform { .. }
             | Self::Calibration(_)
             | Self::ChipMismatch { .. }
             | Self::Runtime(RuntimeError::Device { .. } | RuntimeError::Load { .. }) => 3,

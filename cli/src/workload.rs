@@ -2,6 +2,7 @@
 
 use crate::args::Execution;
 use crate::console::Console;
+use crate::device::{self, OpenDevice};
 use crate::error::CliError;
 use litecore_compiler::{CompileOptions, CompiledModel, compile_model};
 use litecore_hal::{Device, DeviceUri};
@@ -136,30 +137,54 @@ impl Workload {
         Ok(compiled)
     }
 
+    /// Opens the device that an [`Execution`] names, where it needs one: to run on it, or to compile
+    /// for its chip.
+    pub(crate) fn device(&self, execution: &Execution) -> Result<Option<OpenDevice>, CliError> {
+        let settings = &execution.device.link;
+        let compiled = matches!(self.source, Source::Compiled(_));
+        let photonic = execution.executor == ExecutorKind::Photonic;
+        match &execution.device.device {
+            _ if execution.executor == ExecutorKind::F32 => Ok(None),
+            Some(uri) if photonic || !compiled => device::open(uri, settings).map(Some),
+            None if !compiled => device::open(&execution.device.uri(), settings).map(Some),
+            // The program brings its chip, and runs on that chip's simulator or on none.
+            _ => Ok(None),
+        }
+    }
+
     /// The compiled experts an [`Execution`] needs; none for f32.
     pub(crate) fn compiled_for(
         &self,
         execution: &Execution,
+        device: Option<&OpenDevice>,
         console: &Console,
     ) -> Result<Option<CompiledModel>, CliError> {
         if execution.executor == ExecutorKind::F32 {
             return Ok(None);
         }
-        if let Source::Compiled(model) = &self.source
-            && (execution.executor != ExecutorKind::Photonic || execution.device.device.is_none())
-        {
+        let description = device.and_then(|device| device.description.as_ref());
+        let text = calibration_text();
+        match (&self.source, description) {
             // No device is asked for, so the program's own chip is the one.
-            return Ok(Some((**model).clone()));
+            (Source::Compiled(model), _) if execution.executor != ExecutorKind::Photonic => {
+                Ok(Some((**model).clone()))
+            }
+            (_, Some(chip)) => self.compiled(chip, text.as_bytes(), console).map(Some),
+            // A card whose chip is not shipped refuses programs for others by itself.
+            (Source::Compiled(model), None) => Ok(Some((**model).clone())),
+            (Source::Checkpoint(_), None) => Err(CliError::UnknownChip {
+                chip: device.map(|device| device.chip.clone()).unwrap_or_default(),
+            }),
         }
-        let chip = chip_of(&execution.device.uri())?;
-        self.compiled(&chip, calibration_text().as_bytes(), console).map(Some)
     }
 
-    /// The executor an [`Execution`] asks for, on what [`Self::compiled_for`] gave.
+    /// The executor an [`Execution`] asks for, on what [`Self::device`] and [`Self::compiled_for`]
+    /// gave.
     pub(crate) fn executor(
         &self,
         execution: &Execution,
         compiled: Option<&CompiledModel>,
+        device: Option<OpenDevice>,
     ) -> Result<Box<dyn Executor>, CliError> {
         let Some(compiled) = compiled else {
             return Ok(Box::new(self.float()?));
@@ -169,10 +194,7 @@ impl Workload {
             ExecutorKind::Cpu => Box::new(IntegerExecutor::cpu(compiled)),
             _ => Box::new(PhotonicExecutor::new(
                 compiled,
-                match &execution.device.device {
-                    Some(uri) => open_device(uri)?,
-                    None => own_simulator(compiled),
-                },
+                device.map_or_else(|| own_simulator(compiled), |device| device.device),
             )?),
         })
     }
@@ -183,7 +205,7 @@ impl Workload {
     }
 }
 
-/// The chip a device carries.
+/// The chip of a simulator.
 pub(crate) fn chip_of(device: &DeviceUri) -> Result<NamedChip, CliError> {
     // Opening says what is wrong with an address, in the same words everywhere.
     litecore_sim::open(device)?;
@@ -197,11 +219,6 @@ pub(crate) fn chip_of(device: &DeviceUri) -> Result<NamedChip, CliError> {
 fn own_simulator(compiled: &CompiledModel) -> Box<dyn Device> {
     let options = SimOptions { seed: Seed(0), terms: Terms::all(), record_timeline: false };
     Box::new(SimDevice::new(compiled.chip.clone(), options))
-}
-
-/// The device at an address.
-pub(crate) fn open_device(uri: &DeviceUri) -> Result<Box<dyn Device>, CliError> {
-    Ok(Box::new(litecore_sim::open(uri)?))
 }
 
 /// A shipped chip by name, or a description by path.

@@ -28,10 +28,34 @@ pub enum FaultCode {
     CommandUnknown,
     /// The card does not speak this version of the protocol.
     VersionUnsupported,
+    /// A field or flag of the command makes no sense to this card; `detail` is its byte position.
+    ArgumentInvalid,
+    /// The reply would be longer than the host takes; `argument` is how long.
+    ReplyTooLong,
+    /// The payload is longer than the card takes; `argument` is how long it may be.
+    PayloadTooLong,
+    /// The upload is not where the command says; `argument` is the offset to go on from.
+    OffsetUnexpected,
+    /// The image's bytes are damaged or not an image.
+    ImageDamaged,
+    /// The firmware is not for this card; `detail` says why.
+    FirmwareRefused,
+    /// The firmware's bytes are damaged.
+    FirmwareDamaged,
+    /// The firmware slots are not in a state for this step.
+    FirmwareOrder,
     /// The card is still at work on an earlier command.
     Busy,
     /// A frame arrived damaged.
     FrameDamaged,
+    /// The session is not open: the card has restarted, or somebody else opened it.
+    SessionUnknown,
+    /// The cookie is older than the card remembers, so it was not carried out now.
+    CookieStale,
+    /// The command was carried out before, and its reply is no longer kept.
+    ReplyForgotten,
+    /// The card could not reach host memory at the address in the command.
+    TransferFault,
     /// The chip is too hot and has switched its light off.
     ThermalTrip,
     /// The laser is off, unstable or out of its power range.
@@ -54,7 +78,7 @@ pub enum FaultCode {
 
 impl FaultCode {
     /// Every listed code with its number, ascending.
-    pub const LISTED: [(Self, u16); 19] = [
+    pub const LISTED: [(Self, u16); 31] = [
         (Self::ImageUnknown, 0x0001),
         (Self::InputLength, 0x0002),
         (Self::SymbolsTooMany, 0x0003),
@@ -64,8 +88,20 @@ impl FaultCode {
         (Self::MemoryFull, 0x0007),
         (Self::CommandUnknown, 0x0008),
         (Self::VersionUnsupported, 0x0009),
+        (Self::ArgumentInvalid, 0x000a),
+        (Self::ReplyTooLong, 0x000b),
+        (Self::PayloadTooLong, 0x000c),
+        (Self::OffsetUnexpected, 0x000d),
+        (Self::ImageDamaged, 0x000e),
+        (Self::FirmwareRefused, 0x000f),
+        (Self::FirmwareDamaged, 0x0010),
+        (Self::FirmwareOrder, 0x0011),
         (Self::Busy, 0x0101),
         (Self::FrameDamaged, 0x0102),
+        (Self::SessionUnknown, 0x0103),
+        (Self::CookieStale, 0x0104),
+        (Self::ReplyForgotten, 0x0105),
+        (Self::TransferFault, 0x0106),
         (Self::ThermalTrip, 0x0201),
         (Self::LaserFault, 0x0202),
         (Self::OscillatorUnlocked, 0x0203),
@@ -105,8 +141,20 @@ impl fmt::Display for FaultCode {
             Self::MemoryFull => "the card's memory is full",
             Self::CommandUnknown => "the card does not know this command",
             Self::VersionUnsupported => "the card does not speak this protocol version",
+            Self::ArgumentInvalid => "a field of the command makes no sense to this card",
+            Self::ReplyTooLong => "the reply is longer than the room given for it",
+            Self::PayloadTooLong => "the payload is longer than the card takes",
+            Self::OffsetUnexpected => "the upload stands at another offset",
+            Self::ImageDamaged => "the image's bytes are damaged",
+            Self::FirmwareRefused => "the firmware is not for this card",
+            Self::FirmwareDamaged => "the firmware's bytes are damaged",
+            Self::FirmwareOrder => "the firmware slots are not in a state for this step",
             Self::Busy => "the card is busy",
             Self::FrameDamaged => "a frame arrived damaged",
+            Self::SessionUnknown => "the card has no such session: it restarted, open a new one",
+            Self::CookieStale => "the command is older than the card remembers",
+            Self::ReplyForgotten => "the command was carried out and its reply is gone",
+            Self::TransferFault => "the card could not reach host memory",
             Self::ThermalTrip => "the chip is too hot and switched its light off",
             Self::LaserFault => "the laser is off or out of range",
             Self::OscillatorUnlocked => "the local oscillator lost its phase lock",

@@ -1,4 +1,4 @@
-use crate::ImageId;
+use crate::{ImageId, LinkError};
 use litecore_firmware_proto::FaultCode;
 use litecore_types::program::Violation;
 
@@ -54,6 +54,14 @@ pub enum DeviceError {
         /// Every rule it breaks.
         violations: Vec<Violation>,
     },
+    /// The card found rules broken that it names in its own words.
+    #[error("the card refuses the program, {violations} violations, the first: {first}")]
+    RefusedByCard {
+        /// How many rules it breaks.
+        violations: u32,
+        /// What the card says of the first.
+        first: String,
+    },
     /// The card reports a fault.
     #[error("the card reports: {code}")]
     Fault {
@@ -69,6 +77,49 @@ pub enum DeviceError {
     /// The card is gone.
     #[error("the link to the card is lost: check cable and power, then open the device again")]
     LinkLost,
+    /// The card did not come to itself again, whatever was tried.
+    #[error(
+        "the card does not recover, tried up to {tried}: power-cycle it, then open the device again"
+    )]
+    Dead {
+        /// The last rung of the recovery ladder that was tried.
+        tried: &'static str,
+    },
+    /// The card answers a command with what is no answer to it.
+    #[error("the card's answer to {command} makes no sense ({what}): update driver and firmware")]
+    BadReply {
+        /// Which command.
+        command: &'static str,
+        /// What is wrong with the answer.
+        what: &'static str,
+    },
+    /// The program does not fit the protocol: something in it has no number on the wire.
+    #[error("the program cannot be sent to a card: {what}")]
+    NotSendable {
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The link refuses for a reason of its own.
+    #[error(transparent)]
+    Link(LinkError),
+    /// A replayed record does not go on with this call.
+    #[error("the record goes on with {recorded}, not with this {asked}: replay what was recorded")]
+    NotRecorded {
+        /// What is recorded next.
+        recorded: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+}
+
+impl From<LinkError> for DeviceError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Gone { .. } => Self::LinkLost,
+            LinkError::TimedOut { waited_ms, .. } => Self::TimedOut { waited_ms },
+            other => Self::Link(other),
+        }
+    }
 }
 
 /// What a caller should do about an error.
@@ -95,9 +146,14 @@ impl DeviceError {
             | Self::TooManySymbols { .. }
             | Self::NonFiniteInput { .. }
             | Self::WrongChip { .. }
-            | Self::ProgramRefused { .. } => Remedy::Reject,
-            Self::TimedOut { .. } => Remedy::Retry,
-            Self::LinkLost => Remedy::Stop,
+            | Self::ProgramRefused { .. }
+            | Self::RefusedByCard { .. }
+            | Self::NotSendable { .. }
+            | Self::NotRecorded { .. } => Remedy::Reject,
+            Self::TimedOut { .. } | Self::Link(LinkError::NoRoom { .. }) => Remedy::Retry,
+            Self::LinkLost | Self::Dead { .. } | Self::BadReply { .. } | Self::Link(_) => {
+                Remedy::Stop
+            }
             Self::Fault { code } => remedy_of(*code),
         }
     }
@@ -113,8 +169,21 @@ fn remedy_of(code: FaultCode) -> Remedy {
         | FaultCode::ProgramForOtherChip
         | FaultCode::MemoryFull
         | FaultCode::CommandUnknown
-        | FaultCode::VersionUnsupported => Remedy::Reject,
-        FaultCode::Busy | FaultCode::FrameDamaged => Remedy::Retry,
+        | FaultCode::VersionUnsupported
+        | FaultCode::ArgumentInvalid
+        | FaultCode::ReplyTooLong
+        | FaultCode::PayloadTooLong
+        | FaultCode::OffsetUnexpected
+        | FaultCode::ImageDamaged
+        | FaultCode::FirmwareRefused
+        | FaultCode::FirmwareDamaged
+        | FaultCode::FirmwareOrder => Remedy::Reject,
+        FaultCode::Busy
+        | FaultCode::FrameDamaged
+        | FaultCode::SessionUnknown
+        | FaultCode::CookieStale
+        | FaultCode::ReplyForgotten
+        | FaultCode::TransferFault => Remedy::Retry,
         FaultCode::OscillatorUnlocked | FaultCode::CalibrationStale => Remedy::Recalibrate,
         FaultCode::ThermalTrip => Remedy::Park,
         FaultCode::LaserFault

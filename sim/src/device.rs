@@ -31,7 +31,8 @@ pub struct SimDevice {
     options: SimOptions,
     capabilities: Capabilities,
     arrays: Arrays,
-    images: Vec<Image>,
+    /// By number; `None` where one was unloaded.
+    images: Vec<Option<Image>>,
     workspace: Workspace,
     last_timeline: Option<Vec<StepSpan>>,
     telemetry: Telemetry,
@@ -77,6 +78,14 @@ impl SimDevice {
         self.options
     }
 
+    /// Forgets an image; its number is not used again. `false` where there is none.
+    pub fn unload(&mut self, image: ImageId) -> bool {
+        let place = usize::try_from(image.0).ok().and_then(|index| self.images.get_mut(index));
+        let unloaded = place.is_some_and(|place| place.take().is_some());
+        self.telemetry.images -= u64::from(unloaded);
+        unloaded
+    }
+
     /// When each step of the last run started and ended, in step order; `None` before the first run
     /// and where [`SimOptions::record_timeline`] is off.
     pub fn last_timeline(&self) -> Option<&[StepSpan]> {
@@ -100,11 +109,11 @@ impl Device for SimDevice {
         VerifiedProgram::new((**program).clone(), &self.chip)
             .map_err(|violations| DeviceError::ProgramRefused { violations })?;
         let image = ImageId(self.images.len() as u64);
-        self.images.push(Image {
+        self.images.push(Some(Image {
             stream_keys: stream_keys(&program, self.options.seed),
             program,
             last_schedule: None,
-        });
+        }));
         self.telemetry.images += 1;
         Ok(image)
     }
@@ -112,7 +121,7 @@ impl Device for SimDevice {
     fn run(&mut self, request: &RunRequest<'_>) -> Result<RunOutcome, DeviceError> {
         let image = usize::try_from(request.image.0)
             .ok()
-            .and_then(|index| self.images.get_mut(index))
+            .and_then(|index| self.images.get_mut(index)?.as_mut())
             .ok_or(DeviceError::NoSuchImage { image: request.image })?;
         let program = &image.program;
         let (given, symbols) = (request.inputs.len(), request.tags.len());

@@ -209,8 +209,9 @@ pub(super) fn run(args: &Eval, console: &Console) -> Result<(), CliError> {
     let execution = &args.execution;
     let workload = Workload::open(execution.model.as_deref())?;
     let mask = execution.tiers.resolve(workload.config())?;
-    let compiled = workload.compiled_for(execution, console)?;
-    let mut executor = workload.executor(execution, compiled.as_ref())?;
+    let device = workload.device(execution)?;
+    let compiled = workload.compiled_for(execution, device.as_ref(), console)?;
+    let mut executor = workload.executor(execution, compiled.as_ref(), device)?;
     let score = |executor: &mut dyn Executor, what: &str| {
         let progress = console.progress(what, bytes.len());
         let mut session = Session::new(&workload.dense, mask.clone(), workload.seed(execution), 0);

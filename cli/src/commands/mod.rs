@@ -5,6 +5,8 @@ mod chip;
 mod chip_check;
 mod compile;
 mod demo;
+mod device;
+mod emulate;
 pub(crate) mod eval;
 mod model;
 mod run;
@@ -29,6 +31,8 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<(), CliError> {
         Command::Run(args) => run::run(&args, console),
         Command::Eval(args) => eval::run(&args, console),
         Command::Sim(args) => sim::run(&args, console),
+        Command::Device(args) => device::run(args, console),
+        Command::Emulate(args) => emulate::run(&args, console),
         Command::Bench(args) => bench::run(&args, console),
     }
 }

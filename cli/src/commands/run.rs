@@ -34,8 +34,9 @@ pub(super) fn run(args: &Run, console: &Console) -> Result<(), CliError> {
     }
     let workload = Workload::open(execution.model.as_deref())?;
     let mask = execution.tiers.resolve(workload.config())?;
-    let compiled = workload.compiled_for(execution, console)?;
-    let mut executor = workload.executor(execution, compiled.as_ref())?;
+    let device = workload.device(execution)?;
+    let compiled = workload.compiled_for(execution, device.as_ref(), console)?;
+    let mut executor = workload.executor(execution, compiled.as_ref(), device)?;
     let seed = workload.seed(execution);
     let mut session = Session::new(&workload.dense, mask, seed, 0);
     let sampling = args

@@ -1,0 +1,334 @@
+use crate::{Buffer, Completion, Deadline, DeviceError, Link, LinkError, ResetLevel, Timeouts};
+use litecore_firmware_proto::{CommandHeader, Cookie, FaultCode, Opcode};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One use of a card: its link, the names of its commands, and how it is brought back to itself.
+///
+/// The recovery ladder, from a card that is late: what the link does by itself (frames sent again,
+/// doorbells rung again), then each [`ResetLevel`] in turn. A command that was under way is sent
+/// again under its old name, so a card that has carried it out answers from memory.
+pub(super) struct Session {
+    pub(super) link: Box<dyn Link>,
+    pub(super) timeouts: Timeouts,
+    number: u32,
+    sequence: u32,
+    recovery: RecoveryCounters,
+    /// The link is in a state that only looking for the card again can end.
+    lost: bool,
+}
+
+/// How often a card had to be brought back to itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryCounters {
+    /// Commands that were sent again after a reset of the link.
+    pub resent: u64,
+    /// Resets that succeeded: new epochs, queue resets, function resets, re-enumerations.
+    pub resets: [u64; 4],
+    /// Resets that failed or that the link does not know.
+    pub resets_failed: u64,
+    /// Times the card turned out to have lost its images.
+    pub restarts: u64,
+    /// Times the card was still at work on something else.
+    pub busy: u64,
+}
+
+/// A command to be carried out, without its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) opcode: Opcode,
+    pub(super) flags: u16,
+    pub(super) image: u64,
+    pub(super) offset: u64,
+    pub(super) argument: u64,
+    pub(super) payload_len: usize,
+    pub(super) reply_capacity: usize,
+    /// How long the card may be silent before it is suspected.
+    pub(super) patience: Duration,
+}
+
+impl Ask {
+    pub(super) fn new(opcode: Opcode, timeouts: &Timeouts) -> Self {
+        Self {
+            opcode,
+            flags: 0,
+            image: 0,
+            offset: 0,
+            argument: 0,
+            payload_len: 0,
+            reply_capacity: 0,
+            patience: timeouts.rung,
+        }
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The card has forgotten the session, and with it images and uploads.
+    Restarted,
+    /// For good.
+    Device(DeviceError),
+}
+
+impl<E: Into<DeviceError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Device(error.into())
+    }
+}
+
+/// Where a command stands.
+enum State {
+    /// In our hands, to be sent.
+    Held(Buffer, Buffer),
+    /// With the link.
+    Sent,
+    /// Its buffers are with a link that cannot give them back yet.
+    Stuck,
+}
+
+/// First pause before a busy card is asked again; doubled each time.
+const BUSY_PAUSE: Duration = Duration::from_micros(200);
+
+impl Session {
+    pub(super) fn new(link: Box<dyn Link>, timeouts: Timeouts, number: u32) -> Self {
+        let number = number.max(1);
+        let recovery = RecoveryCounters::default();
+        Self { link, timeouts, number, sequence: 0, recovery, lost: false }
+    }
+
+    pub(super) fn recovery(&self) -> RecoveryCounters {
+        self.recovery
+    }
+
+    /// Names begin anew: under a number of their own where the card has forgotten the old ones.
+    pub(super) fn begin_anew(&mut self) {
+        self.number = self.number.checked_add(1).unwrap_or(1);
+        self.sequence = 0;
+        self.recovery.restarts += 1;
+    }
+
+    /// Carries out one command: `fill` writes its payload, as often as it must be written.
+    ///
+    /// Errors: [`Failure`], by `deadline`.
+    pub(super) fn exchange(
+        &mut self,
+        ask: &Ask,
+        fill: &mut dyn FnMut(&mut [u8]),
+        deadline: Deadline,
+    ) -> Result<Completion, Failure> {
+        let mut pause = BUSY_PAUSE;
+        loop {
+            let completion = self.carry_out(ask, fill, deadline)?;
+            match completion.header.fault {
+                Some(FaultCode::SessionUnknown) => return Err(Failure::Restarted),
+                // Under a new name: a refusal is remembered under the old one. What was carried
+                // out and is forgotten may be done again, because all commands may.
+                Some(FaultCode::Busy | FaultCode::CookieStale | FaultCode::ReplyForgotten) => {
+                    self.recovery.busy += 1;
+                    if deadline.left() <= pause {
+                        let code = FaultCode::Busy;
+                        return Err(Failure::Device(DeviceError::Fault { code }));
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(self.timeouts.rung);
+                }
+                _ => return Ok(completion),
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        ask: &Ask,
+        fill: &mut dyn FnMut(&mut [u8]),
+        deadline: Deadline,
+    ) -> Result<Completion, Failure> {
+        let began = Instant::now();
+        let command = self.name(ask);
+        let mut ladder = Ladder::new(ask.patience);
+        if self.lost {
+            ladder.skip_to(ResetLevel::Reenumerate);
+            self.climb(&mut ladder, deadline, began)?;
+            return Err(Failure::Restarted);
+        }
+        let mut state = self.filled(ask, fill)?;
+        loop {
+            if let State::Held(payload, reply) = state {
+                state = match self.link.submit(&command, payload, reply) {
+                    Ok(()) => State::Sent,
+                    Err(error) => {
+                        ladder.note(&error)?;
+                        State::Stuck
+                    }
+                };
+            }
+            if matches!(state, State::Sent) {
+                match self.wait_for(command.cookie, deadline.or_after(ladder.patience)) {
+                    Ok(Some(completion)) => return Ok(completion),
+                    Ok(None) => {}
+                    Err(error) => ladder.note(&error)?,
+                }
+            }
+            let unfinished = self.climb(&mut ladder, deadline, began)?;
+            let ours = unfinished.into_iter().find(|one| one.0 == command.cookie);
+            state = match ours {
+                Some((_, payload, reply)) => State::Held(payload, reply),
+                None => self.filled(ask, fill)?,
+            };
+            self.recovery.resent += 1;
+        }
+    }
+
+    fn name(&mut self, ask: &Ask) -> CommandHeader {
+        self.sequence = self.sequence.wrapping_add(1);
+        CommandHeader {
+            cookie: Cookie::new(self.number, self.sequence),
+            opcode: ask.opcode,
+            flags: ask.flags,
+            image: ask.image,
+            offset: ask.offset,
+            payload_len: ask.payload_len as u64,
+            reply_capacity: ask.reply_capacity as u64,
+            argument: ask.argument,
+        }
+    }
+
+    fn filled(&mut self, ask: &Ask, fill: &mut dyn FnMut(&mut [u8])) -> Result<State, Failure> {
+        let mut payload = self.link.buffer(ask.payload_len)?;
+        fill(&mut payload);
+        let mut reply = self.link.buffer(ask.reply_capacity)?;
+        reply.set_len(0);
+        Ok(State::Held(payload, reply))
+    }
+
+    fn wait_for(
+        &mut self,
+        cookie: Cookie,
+        deadline: Deadline,
+    ) -> Result<Option<Completion>, LinkError> {
+        loop {
+            match self.link.poll(deadline)? {
+                Some(completion) if completion.header.cookie == cookie => {
+                    return Ok(Some(completion));
+                }
+                // Of a command that was given up.
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes rungs until one holds. Beyond the queue's the card must be greeted again, because it
+    /// may have lost everything.
+    fn climb(
+        &mut self,
+        ladder: &mut Ladder,
+        deadline: Deadline,
+        began: Instant,
+    ) -> Result<Vec<(Cookie, Buffer, Buffer)>, Failure> {
+        loop {
+            if deadline.passed() {
+                return Err(self.given_up(ladder, began));
+            }
+            let Some(level) = ladder.next() else {
+                return Err(self.given_up(ladder, began));
+            };
+            let most = match level {
+                ResetLevel::Link | ResetLevel::Queue => ladder.patience.max(self.timeouts.rung),
+                ResetLevel::Function => self.timeouts.reset,
+                ResetLevel::Reenumerate => self.timeouts.return_of_card,
+            };
+            match self.link.reset(level, deadline.or_after(most)) {
+                Ok(unfinished) => {
+                    self.lost = false;
+                    if let Some(count) = self.recovery.resets.get_mut(ladder.rung - 1) {
+                        *count += 1;
+                    }
+                    if level >= ResetLevel::Function {
+                        return Err(Failure::Restarted);
+                    }
+                    let parts =
+                        |one: crate::Unfinished| (one.command.cookie, one.payload, one.reply);
+                    return Ok(unfinished.into_iter().map(parts).collect());
+                }
+                Err(error) => {
+                    self.recovery.resets_failed += 1;
+                    self.lost = true;
+                    ladder.note(&error)?;
+                }
+            }
+        }
+    }
+
+    fn given_up(&mut self, ladder: &Ladder, began: Instant) -> Failure {
+        let Some(level) = ladder.tried() else {
+            let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return Failure::Device(DeviceError::TimedOut { waited_ms });
+        };
+        // Whatever is still in flight belongs to nobody now.
+        self.lost = true;
+        Failure::Device(if ladder.gone {
+            DeviceError::LinkLost
+        } else {
+            DeviceError::Dead { tried: level }
+        })
+    }
+}
+
+/// Which rungs are left.
+struct Ladder {
+    /// Index into [`ResetLevel::LADDER`] of the next one.
+    rung: usize,
+    patience: Duration,
+    gone: bool,
+}
+
+impl Ladder {
+    fn new(patience: Duration) -> Self {
+        Self { rung: 0, patience, gone: false }
+    }
+
+    fn next(&mut self) -> Option<ResetLevel> {
+        let level = ResetLevel::LADDER.get(self.rung).copied()?;
+        self.rung += 1;
+        if self.rung > 1 {
+            self.patience = self.patience.saturating_mul(2);
+        }
+        Some(level)
+    }
+
+    fn skip_to(&mut self, level: ResetLevel) {
+        let at = ResetLevel::LADDER.iter().position(|one| *one == level).unwrap_or(0);
+        self.rung = self.rung.max(at);
+    }
+
+    /// What an error says about where to go on; errors that no rung can help are returned.
+    fn note(&mut self, error: &LinkError) -> Result<(), Failure> {
+        match error {
+            LinkError::Gone { .. } => {
+                self.gone = true;
+                self.skip_to(ResetLevel::Reenumerate);
+                Ok(())
+            }
+            LinkError::TimedOut { .. }
+            | LinkError::Garbage { .. }
+            | LinkError::Restarted { .. }
+            | LinkError::NoSuchReset { .. }
+            | LinkError::System { .. } => Ok(()),
+            LinkError::Versions { .. } | LinkError::NoRoom { .. } => {
+                Err(Failure::Device(error.clone().into()))
+            }
+        }
+    }
+
+    fn tried(&self) -> Option<&'static str> {
+        let level = ResetLevel::LADDER.get(self.rung.checked_sub(1)?)?;
+        Some(match level {
+            ResetLevel::Link => "a new epoch",
+            ResetLevel::Queue => "a queue reset",
+            ResetLevel::Function => "a function reset",
+            ResetLevel::Reenumerate => "re-enumeration",
+        })
+    }
+}

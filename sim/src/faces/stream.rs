@@ -1,0 +1,132 @@
+use super::stop::{Clock, Stop, Watch, Woken, wait};
+use litecore_hal::pipe::PipeEnd;
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+/// One end of a conversation over a byte stream, without I/O of its own.
+pub(super) trait Conversation {
+    /// Bytes have come.
+    ///
+    /// Errors: they are not what this protocol says; the client is then let go.
+    fn on_bytes(&mut self, now_ns: u64, bytes: &[u8]) -> Result<(), Mistake>;
+
+    /// Appends what is to be sent now.
+    fn transmit(&mut self, now_ns: u64, out: &mut Vec<u8>);
+
+    /// When there may be more to send without bytes coming first.
+    fn next_wakeup_ns(&self) -> Option<u64>;
+
+    /// Whether this end hangs up.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// What a client said that its protocol does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it does not speak {protocol}: {what}")]
+pub(super) struct Mistake {
+    pub(super) protocol: &'static str,
+    pub(super) what: String,
+}
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The client left.
+    Left,
+    /// This end hung up.
+    HungUp,
+    /// It is time to end.
+    Stopped,
+}
+
+const PIECE: usize = 64 << 10;
+/// Less than this is part of something: no frame and no message is as short. A line that brings
+/// single bytes is given a moment, so that it does not wake the card for each of them.
+const FRAGMENT: usize = 8;
+const MOMENT: Duration = Duration::from_micros(100);
+
+/// Holds a conversation over a descriptor that does not block.
+///
+/// Errors: what the system says; the client's mistake.
+pub(super) fn converse(
+    fd: &impl AsFd,
+    end: &mut dyn Conversation,
+    clock: &Clock,
+    stop: &Stop,
+) -> io::Result<Ended> {
+    let mut incoming = vec![0; PIECE];
+    let mut outgoing = Vec::new();
+    let mut sent = 0;
+    loop {
+        if sent == outgoing.len() {
+            outgoing.clear();
+            sent = 0;
+            end.transmit(clock.now_ns(), &mut outgoing);
+        }
+        if outgoing.is_empty() && end.is_over() {
+            return Ok(Ended::HungUp);
+        }
+        sent += write_some(fd, &outgoing[sent..])?;
+        let more = sent < outgoing.len();
+        let watch = Watch { fd: fd.as_fd(), read: true, write: more };
+        let time = if more { None } else { clock.until(end.next_wakeup_ns()) };
+        match wait(&[watch], stop, time)? {
+            Woken::Stopped => return Ok(Ended::Stopped),
+            Woken::Time => {}
+            Woken::Ready => match rustix::io::read(fd, &mut incoming) {
+                Ok(0) | Err(Errno::IO | Errno::CONNRESET) => return Ok(Ended::Left),
+                Ok(read) => {
+                    let bytes = &incoming[..read];
+                    end.on_bytes(clock.now_ns(), bytes).map_err(io::Error::other)?;
+                    if read < FRAGMENT {
+                        thread::sleep(MOMENT);
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+}
+
+fn write_some(fd: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    match rustix::io::write(fd, bytes) {
+        Ok(written) => Ok(written),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        // That the client is gone is what the next read says.
+        Err(Errno::PIPE | Errno::IO | Errno::CONNRESET) => Ok(bytes.len()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A card on a plain byte pipe, such as a serial line.
+pub(super) struct Line<'a> {
+    pub(super) end: &'a mut dyn PipeEnd,
+}
+
+impl Conversation for Line<'_> {
+    fn on_bytes(&mut self, now_ns: u64, bytes: &[u8]) -> Result<(), Mistake> {
+        self.end.on_bytes(now_ns, bytes);
+        Ok(())
+    }
+
+    fn transmit(&mut self, now_ns: u64, out: &mut Vec<u8>) {
+        self.end.transmit(now_ns, out);
+    }
+
+    fn next_wakeup_ns(&self) -> Option<u64> {
+        self.end.next_wakeup_ns()
+    }
+
+    fn is_over(&self) -> bool {
+        !self.end.is_there()
+    }
+}

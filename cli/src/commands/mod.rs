@@ -11,6 +11,7 @@ mod run;
 mod sim;
 mod train;
 
+pub(crate) use compile::ReportDocument;
 pub(crate) use demo::Trial;
 pub(crate) use sim::{BudgetRow, Data, Samples, SimReport, terms_help};
 

@@ -114,7 +114,8 @@ impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
 
     /// The variances of the outputs.
     fn run(mut self, input: &[f32]) -> Vec<f64> {
-        for step in &self.program.steps {
+        // One vector is a run of one symbol.
+        for step in self.program.steps.iter().filter(|step| !step.symbols.dropped_in(1)) {
             match step.action {
                 Action::MoveIn { to } => {
                     self.values[at(to)] = input.iter().map(|&x| f64::from(x)).collect();
@@ -130,6 +131,25 @@ impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
                         let factor = scale * f64::from(table);
                         self.values[at(to)][j] = self.values[at(from)][j] * factor;
                         self.variances[at(to)][j] = self.variances[at(from)][j] * factor * factor;
+                    }
+                }
+                Action::Rotate { from, table, block, to } => {
+                    let table = self.program.table(table);
+                    let x: Vec<f32> = self.values[at(from)].iter().map(|&x| single(x)).collect();
+                    let mut y = vec![0.0; x.len()];
+                    codes::rotate(&x, table, block as usize, &mut y);
+                    self.values[at(to)] = y.into_iter().map(f64::from).collect();
+                    let scaled: Vec<f64> = self.variances[at(from)]
+                        .iter()
+                        .zip(table)
+                        .map(|(variance, factor)| {
+                            variance * f64::from(*factor) * f64::from(*factor)
+                        })
+                        .collect();
+                    let block = block as usize;
+                    let blocks = scaled.chunks(block).zip(self.variances[at(to)].chunks_mut(block));
+                    for (scaled, variances) in blocks {
+                        variances.fill(scaled.iter().sum());
                     }
                 }
                 Action::SwiGlu { gate, up, to } => {
@@ -177,12 +197,13 @@ impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
         else {
             return;
         };
-        let (columns, codes) = (self.program.columns, &self.program.tile(tile).codes);
+        let (inputs, columns) = self.program.tile_shape(tile);
+        let codes = &self.program.tile(tile).codes;
         let (x, dx) = (
             &self.values[at(from)][from_offset as usize..],
             &self.variances[at(from)][from_offset as usize..],
         );
-        let used = x.len().min(self.program.tile_inputs());
+        let used = x.len().min(inputs);
         let (mut sums, mut errors) = (vec![0.0; columns], vec![0.0; columns]);
         let rows = codes.chunks_exact(columns).zip(x.iter().zip(dx)).take(used);
         for (weights, (&x, &dx)) in rows {
@@ -195,7 +216,7 @@ impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
         let mean_square = |values: &[f64], count: usize| {
             values.iter().map(|value| value * value).sum::<f64>() / count as f64
         };
-        let of_inputs = mean_square(&x[..used], self.program.tile_inputs());
+        let of_inputs = mean_square(&x[..used], inputs);
         let of_sums = mean_square(&sums, columns);
         let tile_noise = (self.noise)(tile.0, shift);
         let noise =

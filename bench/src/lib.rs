@@ -3,6 +3,7 @@
 //! Every speed is a ratio against a named reference, both measured in turns in one process: the
 //! machine's mood then divides out. A figure is the median of its rounds.
 
+pub mod compile;
 pub mod expert_noise;
 pub mod gemm;
 pub mod generation;

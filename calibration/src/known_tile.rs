@@ -112,20 +112,17 @@ pub(crate) fn one_stream(
         accumulate_shift: 0,
         first: true,
     };
-    let step = |action, after: &[u32]| Step {
-        action,
-        after: after.iter().copied().map(StepIndex).collect(),
-    };
+    let step =
+        |action, after: &[u32]| Step::new(action, after.iter().copied().map(StepIndex).collect());
     Program {
         name: format!("probe of array {array}"),
         chip: chip.name.clone(),
         rows: chip.array.inputs,
         columns: chip.array.outputs,
-        packing: Packing::Conjugate,
         symbols_max: symbols as u64,
         useful_macs_per_symbol: (inputs * outputs) as u64,
         buffers: buffers(chip, symbols),
-        tiles: vec![Tile { codes: tile.weights.clone() }],
+        tiles: vec![Tile { packing: Packing::Conjugate, codes: tile.weights.clone() }],
         // Inputs of scale one and weights of scale one: the outputs are the codes.
         tables: vec![vec![1.0; outputs]],
         steps: vec![

@@ -2,6 +2,7 @@
 
 use crate::commands::{Data, import_help, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use litecore_compiler::Pass;
 use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
@@ -190,11 +191,38 @@ pub(crate) struct Compile {
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration_text: Option<PathBuf>,
     /// Where the compiled model goes.
-    #[arg(long, value_name = "PROG")]
-    pub(crate) out: PathBuf,
+    #[arg(long, value_name = "PROG", required_unless_present = "passes")]
+    pub(crate) out: Option<PathBuf>,
     /// Also write every program in its text form into this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) text_dir: Option<PathBuf>,
+    /// Write utilisation, time, energy, waits, bounds and passes as tables and JSON, a timeline for
+    /// trace viewers and a roofline into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// List the passes, then stop.
+    #[arg(long, exclusive = true)]
+    pub(crate) passes: bool,
+    #[command(flatten)]
+    pub(crate) choices: CompileChoices,
+}
+
+/// Which passes run, and what they may do.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct CompileChoices {
+    /// Switch a pass on; may be repeated. `--passes` lists them.
+    #[arg(long = "with", value_name = "PASS")]
+    pub(crate) with: Vec<Pass>,
+    /// Switch a pass off; may be repeated.
+    #[arg(long = "without", value_name = "PASS")]
+    pub(crate) without: Vec<Pass>,
+    /// What low-rank and tile-sparsity may lose of a matrix: energy, relative.
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-3)]
+    pub(crate) error_budget: f64,
+    /// Signal over error, in decibels, that each expert should reach on the noisy chip: tiles are
+    /// read several times and weights sliced into two planes where that takes it.
+    #[arg(long, value_name = "DB")]
+    pub(crate) target_snr: Option<f64>,
 }
 
 /// How a card is spoken to.
@@ -425,5 +453,12 @@ pub(crate) enum Bench {
         /// Seconds spent on each measurement.
         #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
         seconds: f64,
+    },
+    /// Compiling a generated model against reading and quantising the same bytes in one plain pass.
+    Compile {
+        /// Megabytes of weights (f32) to generate.
+        #[arg(long, value_name = "MB", default_value_t = 64,
+            value_parser = clap::value_parser!(u64).range(1..=4096))]
+        megabytes: u64,
     },
 }

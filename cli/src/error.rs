@@ -63,6 +63,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Artifact(#[from] litecore_compiler::ArtifactError),
     #[error(transparent)]
+    CompileBench(#[from] litecore_bench::compile::CompileBenchError),
+    #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Train(#[from] litecore_train::TrainError),

@@ -1,15 +1,17 @@
-//! From lowered matrices to a verified program: one method per kind of step.
+//! From lowered matrices to a verified program: one method per kind of work.
 //!
-//! A vector in card memory is owned: the method that takes it schedules its last readers and gives
-//! its buffer back. So nothing can be read after its memory was used again.
+//! A vector in card memory is owned: the method that takes it names its last readers and gives its
+//! buffer back. So nothing can be read after its memory was used again.
 
-use crate::layer::LoweredMatrix;
+use crate::graph::{Graph, MatrixWork, TileRead};
+use crate::layer::{LoweredMatrix, LoweredSlice};
 use crate::memory::BufferPool;
-use crate::schedule::{Operand, STEPS_MAX, Schedule};
+use crate::schedule::{STEPS_MAX, schedule};
+use crate::slice::LoweredTile;
 use crate::{CompileError, CompileOptions};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
-    Action, BufferId, ElementKind, Packing, Program, StepIndex, TableId, VerifiedProgram,
+    Action, BufferId, ElementKind, Packing, Program, TableId, Tile, TileId, VerifiedProgram,
 };
 
 /// A program in the making.
@@ -18,49 +20,59 @@ pub(crate) struct Assembly<'a> {
     chip: &'a ChipDescription,
     name: &'a str,
     pool: BufferPool,
-    schedule: Schedule,
+    graph: Graph,
+    tiles: Vec<Tile>,
     tables: Vec<Vec<f32>>,
+    slices: usize,
+    phases: usize,
+    reads: usize,
 }
 
-/// F32 vectors in card memory, there once `ready` has finished.
+/// F32 vectors in card memory.
 #[derive(Debug)]
 pub(crate) struct Floats {
     buffer: BufferId,
     len: usize,
-    ready: StepIndex,
 }
 
-/// Codes in card memory with their scales, there once `ready` has finished.
+/// Codes in card memory with their scales.
 #[derive(Debug)]
 pub(crate) struct Codes {
     buffer: BufferId,
     scale: BufferId,
-    ready: StepIndex,
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "a vector that is taken has had its last reader")]
 impl<'a> Assembly<'a> {
     /// An empty program for the layer `name`.
     pub(crate) fn new(chip: &'a ChipDescription, name: &'a str) -> Self {
-        let schedule = Schedule::new(chip);
-        Self { chip, name, pool: BufferPool::default(), schedule, tables: Vec::new() }
+        Self {
+            chip,
+            name,
+            pool: BufferPool::default(),
+            graph: Graph::default(),
+            tiles: Vec::new(),
+            tables: Vec::new(),
+            slices: 0,
+            phases: 0,
+            reads: 0,
+        }
     }
 
     /// Fetches the input vectors from the host.
     pub(crate) fn move_in(&mut self, len: usize) -> Floats {
         let buffer = self.pool.take(ElementKind::F32, len);
-        let ready = self.schedule.push(Action::MoveIn { to: buffer }, vec![]);
-        Floats { buffer, len, ready }
+        self.graph.push_step(Action::MoveIn { to: buffer });
+        Floats { buffer, len }
     }
 
     /// Turns vectors into codes.
     pub(crate) fn quantise(&mut self, x: Floats) -> Codes {
         let buffer = self.pool.take(ElementKind::Code, x.len);
         let scale = self.pool.take(ElementKind::F32, 1);
-        let action = Action::Quantise { from: x.buffer, to: buffer, scale };
-        let ready = self.schedule.push(action, vec![x.ready]);
+        self.graph.push_step(Action::Quantise { from: x.buffer, to: buffer, scale });
         self.pool.give(x.buffer);
-        Codes { buffer, scale, ready }
+        Codes { buffer, scale }
     }
 
     /// Multiplies the codes by each matrix and scales the sums back to vectors.
@@ -71,29 +83,67 @@ impl<'a> Assembly<'a> {
         x: Codes,
         matrices: [LoweredMatrix; N],
     ) -> Result<[Floats; N], CompileError> {
-        let tiles: usize = matrices.iter().flat_map(|m| &m.slices).map(|s| s.tiles.len()).sum();
-        // Three steps per tile, and room for the few around them.
-        let needed = self.schedule.len().saturating_add(tiles.saturating_mul(3)) + 16;
+        let reads: usize = matrices.iter().flat_map(|m| &m.slices).map(|s| s.tiles.len()).sum();
+        self.reads = self.reads.saturating_add(reads);
+        // Three steps for each read of a tile, and room for those around them.
+        let needed = self.reads.saturating_mul(3).saturating_add(512);
         if needed > STEPS_MAX {
             let (layer, what, limit) = (self.name.to_owned(), "steps", STEPS_MAX);
             return Err(CompileError::TooLarge { layer, what, needed, limit });
         }
-        let mut operands = Vec::with_capacity(N);
         let mut scaling = Vec::with_capacity(N);
         for matrix in matrices {
             let to = self.pool.take(ElementKind::Accumulator, matrix.outputs);
-            operands.push(Operand { slices: matrix.slices, from: x.buffer, to });
+            let tile_inputs = matrix.grid.tile_inputs;
+            let reads = self.place_tiles(matrix.slices, tile_inputs, matrix.packing);
+            let phase = self.phases;
+            self.graph.push_matrix(MatrixWork { from: x.buffer, to, phase, reads });
             scaling.push((to, matrix.outputs, matrix.table));
         }
-        let streams = self.schedule.multiply(operands, x.ready);
+        self.phases += 1;
         self.pool.give(x.buffer);
-        let mut scaling = scaling.into_iter().zip(streams);
+        let mut scaling = scaling.into_iter();
         let outputs = std::array::from_fn(|_| {
-            let ((sums, len, table), streams) = scaling.next().expect("one entry per matrix");
-            self.dequantise(sums, x.scale, len, table, streams)
+            let (sums, len, table) = scaling.next().expect("one entry per matrix");
+            self.dequantise(sums, x.scale, len, table)
         });
         self.pool.give(x.scale);
         Ok(outputs)
+    }
+
+    /// Gives tiles their numbers; a tile that is read twice in a row stays one.
+    fn place_tiles(
+        &mut self,
+        slices: Vec<LoweredSlice>,
+        tile_inputs: usize,
+        packing: Packing,
+    ) -> Vec<TileRead> {
+        let mut reads = Vec::new();
+        for slice in slices {
+            let mut last: Option<(usize, TileId)> = None;
+            for tile in slice.tiles {
+                let LoweredTile { k_tile, codes, shift, accumulate_shift } = tile;
+                let again =
+                    last.filter(|(k, id)| *k == k_tile && self.tiles[id.0 as usize].codes == codes);
+                let id = if let Some((_, id)) = again {
+                    id
+                } else {
+                    self.tiles.push(Tile { packing, codes });
+                    TileId(index(self.tiles.len() - 1))
+                };
+                last = Some((k_tile, id));
+                reads.push(TileRead {
+                    tile: id,
+                    slice: self.slices,
+                    from_offset: index(k_tile * tile_inputs),
+                    to_offset: index(slice.first_output),
+                    shift,
+                    accumulate_shift,
+                });
+            }
+            self.slices += 1;
+        }
+        reads
     }
 
     fn dequantise(
@@ -102,28 +152,37 @@ impl<'a> Assembly<'a> {
         scale: BufferId,
         len: usize,
         table: Vec<f32>,
-        streams: Vec<StepIndex>,
     ) -> Floats {
-        let id = TableId(u32::try_from(self.tables.len()).expect("one table per matrix"));
+        let id = TableId(index(self.tables.len()));
         self.tables.push(table);
         let buffer = self.pool.take(ElementKind::F32, len);
-        let action = Action::Dequantise { from: sums, scale, table: id, to: buffer };
-        let ready = self.schedule.push(action, streams);
+        self.graph.push_step(Action::Dequantise { from: sums, scale, table: id, to: buffer });
         self.pool.give(sums);
-        Floats { buffer, len, ready }
+        Floats { buffer, len }
+    }
+
+    /// Scales a vector by constants and rotates it in blocks.
+    pub(crate) fn rotate(&mut self, x: Floats, table: Vec<f32>, block: u32) -> Floats {
+        let id = TableId(index(self.tables.len()));
+        self.tables.push(table);
+        let buffer = self.pool.take(ElementKind::F32, x.len);
+        self.graph.push_step(Action::Rotate { from: x.buffer, table: id, block, to: buffer });
+        self.pool.give(x.buffer);
+        Floats { buffer, len: x.len }
     }
 
     /// `silu(gate) * up`.
     pub(crate) fn swiglu(&mut self, gate: Floats, up: Floats) -> Floats {
         let buffer = self.pool.take(ElementKind::F32, gate.len);
         let action = Action::SwiGlu { gate: gate.buffer, up: up.buffer, to: buffer };
-        let ready = self.schedule.push(action, vec![gate.ready, up.ready]);
+        self.graph.push_step(action);
         self.pool.give(gate.buffer);
         self.pool.give(up.buffer);
-        Floats { buffer, len: gate.len, ready }
+        Floats { buffer, len: gate.len }
     }
 
-    /// Sends the result to the host, places the buffers, and has the program verified.
+    /// Sends the result to the host, places the buffers, puts the steps in order, and has the
+    /// program verified.
     ///
     /// Errors: too little memory; [`CompileError::PassBug`] if the verifier objects.
     pub(crate) fn finish(
@@ -132,25 +191,28 @@ impl<'a> Assembly<'a> {
         useful_macs_per_symbol: u64,
         options: &CompileOptions,
     ) -> Result<VerifiedProgram, CompileError> {
-        self.schedule.push(Action::MoveOut { from: result.buffer }, vec![result.ready]);
+        self.graph.push_step(Action::MoveOut { from: result.buffer });
         let (buffers, symbols_max) = self.pool.place(self.chip, self.name, options.symbols_max)?;
-        let (tiles, steps) = self.schedule.finish();
-        let program = Program {
+        let mut program = Program {
             name: self.name.to_owned(),
             chip: self.chip.name.clone(),
             rows: self.chip.array.inputs,
             columns: self.chip.array.outputs,
-            packing: Packing::Conjugate,
             symbols_max,
             useful_macs_per_symbol,
             buffers,
-            tiles,
+            tiles: self.tiles,
             tables: self.tables,
-            steps,
+            steps: Vec::new(),
         };
+        schedule(&mut program, &self.graph, self.chip, options.batch);
         VerifiedProgram::new(program, self.chip)
             .map_err(|violations| CompileError::PassBug { layer: self.name.to_owned(), violations })
     }
+}
+
+fn index(value: usize) -> u32 {
+    u32::try_from(value).expect("layers are bounded by STEPS_MAX and BUFFER_ELEMENTS_MAX")
 }
 
 #[cfg(test)]
@@ -164,8 +226,7 @@ mod tests {
         let mut assembly = Assembly::new(&chip, "forgetful");
         // A result that no step has made.
         let buffer = assembly.pool.take(ElementKind::F32, 4);
-        let ready = assembly.schedule.push(Action::Settle { array: 0, bank: 0 }, vec![]);
-        let result = Floats { buffer, len: 4, ready };
+        let result = Floats { buffer, len: 4 };
         let error =
             assembly.finish(result, 0, &CompileOptions::default()).expect_err("nothing moved in");
         assert!(
@@ -175,7 +236,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "layer `forgetful`: the compiler broke 2 of its own promises, first: 0 moves in and 1 \
-             out, must be one of each: this is a bug, report it with the chip and the shape of the \
+             out, must be some of each: this is a bug, report it with the chip and the shape of the \
              layer"
         );
     }

@@ -1,5 +1,6 @@
 //! Why a layer cannot be compiled: which layer, what is wrong, what to do.
 
+use crate::ArtifactError;
 use litecore_model::checkpoint::CheckpointError;
 use litecore_types::chip::ChipError;
 use litecore_types::program::Violation;
@@ -139,6 +140,16 @@ pub enum CompileError {
         /// The option's name.
         option: &'static str,
     },
+    /// An option with a value outside its range.
+    #[error("layer `{layer}`: option `{option}` is {value}: give a finite value within its range")]
+    OptionRange {
+        /// The layer.
+        layer: String,
+        /// The option's name.
+        option: &'static str,
+        /// Its value.
+        value: f64,
+    },
     /// A chip that the compiler has no lowering for.
     #[error(
         "layer `{layer}`: chip `{chip}` has {key} = {value}, the compiler covers {covered}: \
@@ -184,6 +195,13 @@ pub enum CompileError {
         tensor: String,
         /// What the checkpoint says.
         source: Box<CheckpointError>,
+    },
+    /// The compiled model cannot be written.
+    #[error("{source}")]
+    Artifact {
+        /// Which file, and why.
+        #[from]
+        source: ArtifactError,
     },
     /// The verifier refused what the compiler made: an error in the compiler, not in its input.
     #[error(

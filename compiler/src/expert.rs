@@ -1,16 +1,18 @@
 //! One expert, `y = down · (silu(gate · x) * (up · x))`, as a program.
 
 use crate::assemble::Assembly;
-use crate::layer::{Matrix, lower};
-use crate::linear::exact_product;
+use crate::layer::{Inputs, Matrix};
 use crate::options::check_chip;
+use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise};
 use crate::quantise::QuantisedRows;
-use crate::report::{LayerReport, MatrixReport, snr_db};
-use crate::samples::Samples;
+use crate::report::{LayerReport, snr_db};
+use crate::samples::{Samples, channel_power};
+use crate::stage::{Exact, Stage, multiply};
 use crate::{CompileError, CompileOptions};
 use litecore_kernels::codes;
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
+use std::borrow::Cow;
 
 /// The three matrices of an expert, row-major as in the checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -62,36 +64,113 @@ pub fn compile_expert(
     for matrix in [gate, up, down] {
         matrix.check()?;
     }
+    let macs = (weights.gate.len() + weights.up.len() + weights.down.len()) as u64;
+    let count = usize::try_from(macs).unwrap_or(usize::MAX);
 
-    let samples = Samples::choose(name, samples, width, options)?;
-    let x = QuantisedRows::new(name, &samples.values, width, chip.input_limit())?;
-    let lowered_gate = lower(chip, options, gate, &x)?;
-    let lowered_up = lower(chip, options, up, &x)?;
-    let mut hidden = vec![0.0; lowered_gate.outcome.len()];
-    codes::swiglu(&lowered_gate.outcome, &lowered_up.outcome, &mut hidden);
-    let h = QuantisedRows::new(down_name, &hidden, expert_width, chip.input_limit())?;
-    let lowered_down = lower(chip, options, down, &h)?;
-
-    let exact_gate = exact_product(gate, &samples.values);
-    let exact_up = exact_product(up, &samples.values);
-    let reports = vec![
-        MatrixReport::new(&lowered_gate, &exact_gate),
-        MatrixReport::new(&lowered_up, &exact_up),
-        MatrixReport::new(&lowered_down, &exact_product(down, &hidden)),
-    ];
-    let mut exact_hidden = vec![0.0; hidden.len()];
+    let samples = Samples::choose(name, samples, width, count, options)?;
+    let limits = Limits { weight: chip.weight_limit(), input: chip.input_limit() };
+    let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
+    // The samples must be numbers before anything is made of them.
+    let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
+    let exact_gate = Exact::new(gate).product(&samples.values);
+    let mut exact_up = Exact::new(up).product(&samples.values);
+    let mut exact_hidden = vec![0.0; exact_gate.len()];
     codes::swiglu(&exact_gate, &exact_up, &mut exact_hidden);
-    let snr_db = snr_db(&exact_product(down, &exact_hidden), &lowered_down.outcome);
+
+    let mut passes = Vec::new();
+    let (mut gate_weights, mut up_weights, mut down_weights) =
+        (Cow::Borrowed(weights.gate), Cow::Borrowed(weights.up), Cow::Borrowed(weights.down));
+    if options.has(Pass::Equalise) {
+        let hidden = HiddenSamples { hidden: &mut exact_hidden, raised: &mut exact_up };
+        passes.push(equalise(&mut up_weights, &mut down_weights, hidden, expert_width, limits));
+    }
+    let takers = [&gate_weights[..], &up_weights];
+    let (change_x, reports) = change_vector(name, &takers, &samples.values, width, limits, allowed);
+    passes.extend(reports);
+    let (changed_x, x) = match &change_x {
+        None => (Cow::Borrowed(&samples.values[..]), x),
+        Some(change) => {
+            gate_weights = Cow::Owned(change.of_weights(&gate_weights));
+            up_weights = Cow::Owned(change.of_weights(&up_weights));
+            let values = change.of_samples(&samples.values);
+            let x = QuantisedRows::new(name, &values, width, limits.input)?;
+            (Cow::Owned(values), x)
+        }
+    };
+    let only_rotate = Allowed { fold: false, ..allowed };
+    let takers = [&down_weights[..]];
+    let (change_h, reports) =
+        change_vector(down_name, &takers, &exact_hidden, expert_width, limits, only_rotate);
+    passes.extend(reports);
+    let exact_down = Exact::new(Matrix { weights: &down_weights, ..down });
+    let turned_down = change_h.as_ref().map(|change| change.of_weights(&down_weights));
+    let gate = Matrix { weights: &gate_weights, ..gate };
+    let up = Matrix { weights: &up_weights, ..up };
+    let down = Matrix { weights: turned_down.as_deref().unwrap_or(&down_weights), ..down };
+
+    let power = channel_power(&changed_x, width);
+    let [of_gate, of_up] = importance(&exact_gate, &exact_up, &down_weights, expert_width);
+    let given = Inputs { codes: &x, channel_power: &power, importance: Some(&of_gate) };
+    let lowered_gate = Stage::lower(chip, options, gate, given, &mut passes)?;
+    let given = Inputs { importance: Some(&of_up), ..given };
+    let lowered_up = Stage::lower(chip, options, up, given, &mut passes)?;
+    let mut hidden = vec![0.0; exact_hidden.len()];
+    codes::swiglu(lowered_gate.outcome(), lowered_up.outcome(), &mut hidden);
+    let changed_h = match &change_h {
+        None => Cow::Borrowed(&hidden[..]),
+        Some(change) => Cow::Owned(change.of_samples(&hidden)),
+    };
+    let h = QuantisedRows::new(down_name, &changed_h, expert_width, limits.input)?;
+    let hidden_power = channel_power(&changed_h, expert_width);
+    let between = Inputs { codes: &h, channel_power: &hidden_power, importance: None };
+    let lowered_down = Stage::lower(chip, options, down, between, &mut passes)?;
+
+    let mut reports = lowered_gate.reports(&exact_gate);
+    reports.extend(lowered_up.reports(&exact_up));
+    reports.extend(lowered_down.reports(&exact_down.product(&hidden)));
+    let snr_db = snr_db(&exact_down.product(&exact_hidden), lowered_down.outcome());
 
     let mut assembly = Assembly::new(chip, name);
-    let x = assembly.move_in(width);
+    let mut x = assembly.move_in(width);
+    if let Some(change) = change_x {
+        x = assembly.rotate(x, change.factors, change.block);
+    }
     let x = assembly.quantise(x);
-    let [gate, up] = assembly.multiply(x, [lowered_gate, lowered_up])?;
-    let hidden = assembly.swiglu(gate, up);
+    let [gate, up] = multiply(&mut assembly, x, [lowered_gate, lowered_up])?;
+    let mut hidden = assembly.swiglu(gate, up);
+    if let Some(change) = change_h {
+        hidden = assembly.rotate(hidden, change.factors, change.block);
+    }
     let hidden = assembly.quantise(hidden);
-    let [y] = assembly.multiply(hidden, [lowered_down])?;
-    let macs = (weights.gate.len() + weights.up.len() + weights.down.len()) as u64;
+    let [y] = multiply(&mut assembly, hidden, [lowered_down])?;
     let program = assembly.finish(y, macs, options)?;
-    let report = LayerReport::new(&program, samples.source, snr_db, reports);
+    let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
     Ok(CompiledExpert { program, report })
+}
+
+/// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first
+/// order: through SwiGLU at the samples, and through the column of `down` behind it.
+fn importance(gate: &[f32], up: &[f32], down: &[f32], expert_width: usize) -> [Vec<f64>; 2] {
+    let mut of_gate = vec![0.0; expert_width];
+    let mut of_up = vec![0.0; expert_width];
+    let rows = gate.chunks_exact(expert_width).zip(up.chunks_exact(expert_width));
+    for (gate, up) in rows {
+        let sums = of_gate.iter_mut().zip(&mut of_up);
+        for ((&gate, &up), (of_gate, of_up)) in gate.iter().zip(up).zip(sums) {
+            let (gate, up) = (f64::from(gate), f64::from(up));
+            let sigmoid = 1.0 / (1.0 + pxfm::f_exp(-gate));
+            let slope = sigmoid * (1.0 + gate * (1.0 - sigmoid)) * up;
+            *of_gate += slope * slope;
+            *of_up += gate * sigmoid * gate * sigmoid;
+        }
+    }
+    let powers = column_powers(down, expert_width);
+    for of in [&mut of_gate, &mut of_up] {
+        // What no sample reaches keeps a little weight: others may.
+        let least = 1e-3 * of.iter().sum::<f64>() / expert_width as f64;
+        for (importance, power) in of.iter_mut().zip(&powers) {
+            *importance = (*importance + least) * power;
+        }
+    }
+    [of_gate, of_up]
 }

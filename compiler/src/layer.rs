@@ -1,15 +1,14 @@
 //! One matrix, lowered: codes, tiles, gains, and what the program will make of the samples.
-//!
-//! **Invariant:** `table[j] = scale_w[j] * 2^s_min` is exact, where `s_min` is the smallest shift
-//! in the slice of output `j`; a tile's `accumulate_shift` is its shift above `s_min`.
 
 use crate::CompileError;
-use crate::gain::choose_shift;
-use crate::options::{CompileOptions, GainPolicy};
+use crate::options::CompileOptions;
+use crate::passes::{Parts, Pass, PassReport, Reads, choose_packing, decibels, grid};
 use crate::quantise::{QuantisedMatrix, QuantisedRows};
-use crate::tile::{TileGrid, needed_tiles};
-use litecore_kernels::codes;
+pub(crate) use crate::slice::LoweredSlice;
+use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
+use crate::tile::TileGrid;
 use litecore_types::chip::ChipDescription;
+use litecore_types::program::Packing;
 use rayon::prelude::*;
 
 /// A weight matrix by its name, as the caller gave it: row-major outputs × inputs.
@@ -37,12 +36,17 @@ impl Matrix<'_> {
     }
 }
 
+/// Vectors in a run for which a packing is chosen, where the caller does not say.
+const TYPICAL_BATCH: u64 = 64;
+
 /// A matrix ready to be scheduled.
 #[derive(Debug)]
 pub(crate) struct LoweredMatrix {
     pub(crate) name: String,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
+    /// How its tiles lie on the cells.
+    pub(crate) packing: Packing,
     pub(crate) grid: TileGrid,
     /// One per M-tile, ascending.
     pub(crate) slices: Vec<LoweredSlice>,
@@ -50,158 +54,238 @@ pub(crate) struct LoweredMatrix {
     pub(crate) table: Vec<f32>,
     /// What the program computes on the samples: rows × outputs.
     pub(crate) outcome: Vec<f32>,
+    /// What the passes from `clip` to `gain` did.
+    pub(crate) passes: Vec<PassReport>,
 }
 
-/// The tiles that add up to one slice of the outputs.
-#[derive(Debug)]
-pub(crate) struct LoweredSlice {
-    pub(crate) first_output: usize,
-    /// Never empty; K ascending.
-    pub(crate) tiles: Vec<LoweredTile>,
+/// The inputs that a matrix is lowered for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) codes: &'a QuantisedRows,
+    /// Mean square of each input.
+    pub(crate) channel_power: &'a [f32],
+    /// What a squared error of each output costs; one of each where nothing is given.
+    pub(crate) importance: Option<&'a [f64]>,
 }
 
-/// One tile with its gain.
-#[derive(Debug)]
-pub(crate) struct LoweredTile {
-    pub(crate) k_tile: usize,
-    pub(crate) codes: Vec<i8>,
-    pub(crate) shift: u8,
-    pub(crate) accumulate_shift: u8,
-}
-
-/// A slice with its part of the table and of the outcome.
-struct SliceOutcome {
-    slice: LoweredSlice,
-    table: Vec<f32>,
-    /// rows × outputs of the slice.
-    outcome: Vec<f32>,
-}
-
-/// Lowers a matrix for inputs like `samples`.
+/// Lowers a matrix for inputs like the samples.
 pub(crate) fn lower(
     chip: &ChipDescription,
     options: &CompileOptions,
     matrix: Matrix<'_>,
-    samples: &QuantisedRows,
+    inputs: Inputs<'_>,
 ) -> Result<LoweredMatrix, CompileError> {
-    let Matrix { name, outputs, inputs, .. } = matrix;
-    let quantised = QuantisedMatrix::new(matrix, chip.weight_limit())?;
-    let grid = TileGrid::new(outputs, inputs, chip.tile_inputs(), chip.tile_outputs());
-    let x: Vec<Vec<i8>> =
-        (0..grid.k_tiles).map(|k_tile| samples.k_slice(k_tile, grid.tile_inputs)).collect();
-    let slices: Vec<Result<SliceOutcome, CompileError>> = (0..grid.m_tiles)
-        .into_par_iter()
-        .map(|m_tile| lower_slice(chip, options, name, &quantised, grid, m_tile, &x, samples))
-        .collect();
-
-    let mut lowered = LoweredMatrix {
-        name: name.to_owned(),
-        outputs,
-        inputs,
-        grid,
-        slices: Vec::with_capacity(grid.m_tiles),
-        table: Vec::with_capacity(outputs),
-        outcome: vec![0.0; samples.rows * outputs],
-    };
-    for slice in slices {
-        let SliceOutcome { slice, table, outcome } = slice?;
-        let rows = lowered.outcome.chunks_exact_mut(outputs);
-        for (row, part) in rows.zip(outcome.chunks_exact(table.len())) {
-            row[slice.first_output..][..table.len()].copy_from_slice(part);
-        }
-        lowered.table.extend(table);
-        lowered.slices.push(slice);
+    let limit = chip.weight_limit();
+    let mut passes = Vec::new();
+    let clip = options.has(Pass::Clip).then_some(inputs.channel_power);
+    let (mut codes, clipped) = QuantisedMatrix::new(matrix, limit, clip)?;
+    passes.extend(clipped);
+    passes.push(
+        PassReport::new(Pass::Quantise, Some(matrix.name))
+            .changed(true)
+            .figure("rms weight code over the largest", f64::NAN, codes.range_used(limit))
+            .figure(
+                "rms input code over the largest",
+                f64::NAN,
+                inputs.codes.range_used(chip.input_limit()),
+            ),
+    );
+    let mut packing = Packing::Conjugate;
+    if options.has(Pass::Packing) {
+        let batch = options.batch.unwrap_or(TYPICAL_BATCH);
+        let Matrix { name, outputs, inputs, .. } = matrix;
+        let (chosen, report) = choose_packing(name, chip, outputs, inputs, batch);
+        passes.push(report);
+        packing = chosen;
     }
-    Ok(lowered)
+    let lowering = Lowering::new(chip, options, matrix, inputs, packing);
+    let mut slices = lowering.slices(&codes, Reads::default())?;
+    if let Some(target) = options.target_snr_db.filter(|_| options.has(Pass::Split)) {
+        let parts = lowering.parts(&codes, &slices);
+        let finer = f64::from(1_u32 << codes.fine_bits);
+        // Three matrices share the error of an expert evenly.
+        let share = pxfm::f_exp10(-target / 10.0) / 3.0;
+        let reads = parts.choose(share, finer);
+        passes.push(
+            PassReport::new(Pass::Split, Some(matrix.name))
+                .changed(reads != Reads::default())
+                .figure("reads of each tile", 1.0, f64::from(reads.repeats))
+                .figure("planes of weight codes", 1.0, if reads.fine { 2.0 } else { 1.0 })
+                .figure(
+                    "predicted SNR, dB",
+                    parts.snr_db(Reads::default(), finer),
+                    parts.snr_db(reads, finer),
+                )
+                .figure("wanted SNR of this matrix, dB", -decibels(share), -decibels(share)),
+        );
+        if reads != Reads::default() {
+            if reads.fine {
+                // What clips leaves more than the fine plane can hold.
+                codes = QuantisedMatrix::new(matrix, limit, None)?.0;
+                codes.add_fine_plane(matrix.weights, limit);
+            }
+            slices = lowering.slices(&codes, reads)?;
+        }
+    }
+    Ok(lowering.finish(slices, passes))
 }
 
-#[allow(clippy::too_many_arguments, reason = "the loop body of `lower`, by name")]
-fn lower_slice(
-    chip: &ChipDescription,
-    options: &CompileOptions,
-    name: &str,
-    matrix: &QuantisedMatrix,
-    grid: TileGrid,
-    m_tile: usize,
-    x: &[Vec<i8>],
-    samples: &QuantisedRows,
-) -> Result<SliceOutcome, CompileError> {
-    let mut tiles = Vec::new();
-    let mut readings = Vec::new();
-    for (k_tile, codes) in needed_tiles(matrix, grid, m_tile) {
-        let mut sums = vec![0; samples.rows * grid.tile_outputs];
-        codes::tile_product(&codes, grid.tile_inputs, grid.tile_outputs, &x[k_tile], &mut sums);
-        let shift = match options.gain {
-            GainPolicy::FromSamples => choose_shift(&sums, chip.gain_shifts(), chip.adc.bits).shift,
-            GainPolicy::Unity => chip.full_scale_shift(),
+/// What the slices of one matrix have in common.
+pub(crate) struct Lowering<'a> {
+    pub(crate) chip: &'a ChipDescription,
+    pub(crate) options: &'a CompileOptions,
+    pub(crate) matrix: Matrix<'a>,
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) packing: Packing,
+    pub(crate) grid: TileGrid,
+    /// The codes of each K-tile.
+    pub(crate) x: Vec<Vec<i8>>,
+    /// Squared scales of the samples.
+    pub(crate) symbol_weights: Vec<f64>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(
+        chip: &'a ChipDescription,
+        options: &'a CompileOptions,
+        matrix: Matrix<'a>,
+        inputs: Inputs<'a>,
+        packing: Packing,
+    ) -> Self {
+        let grid = grid(chip, matrix.outputs, matrix.inputs, packing);
+        let x = (0..grid.k_tiles)
+            .map(|k_tile| inputs.codes.k_slice(k_tile, grid.tile_inputs))
+            .collect();
+        let symbol_weights = inputs.codes.scales.iter().map(|scale| square(*scale)).collect();
+        Self { chip, options, matrix, inputs, packing, grid, x, symbol_weights }
+    }
+
+    fn slices(
+        &self,
+        codes: &QuantisedMatrix,
+        reads: Reads,
+    ) -> Result<Vec<SliceOutcome>, CompileError> {
+        let slices: Vec<Result<SliceOutcome, CompileError>> = (0..self.grid.m_tiles)
+            .into_par_iter()
+            .map(|m_tile| SlicePlan::lower(self, codes, m_tile, reads))
+            .collect();
+        // The first slice at fault, whichever thread was first.
+        slices.into_iter().collect()
+    }
+
+    /// What a squared error of an output costs.
+    fn importance(&self, output: usize) -> f64 {
+        self.inputs.importance.map_or(1.0, |importance| importance[output])
+    }
+
+    /// The power of some outputs, each weighted as its errors are. Shape: rows × `outputs`.
+    fn power(&self, outcome: &[f32], first_output: usize, outputs: usize) -> f64 {
+        let of_row = |row: &[f32]| -> f64 {
+            let weighted = |(j, y): (usize, &f32)| self.importance(first_output + j) * square(*y);
+            row.iter().enumerate().map(weighted).sum()
         };
-        let mut reading = vec![0; sums.len()];
-        codes::requantise_all(&sums, shift, chip.adc.bits, &mut reading);
-        readings.push(reading);
-        tiles.push(LoweredTile { k_tile, codes, shift, accumulate_shift: 0 });
+        outcome.chunks_exact(outputs).map(of_row).sum()
     }
-    let lowest = tiles.iter().map(|tile| tile.shift).min().unwrap_or(0);
-    for tile in &mut tiles {
-        tile.accumulate_shift = tile.shift - lowest;
-    }
-    let slice = LoweredSlice { first_output: m_tile * grid.tile_outputs, tiles };
-    check_accumulators(chip, name, &slice)?;
-    let table = table(name, matrix, &slice, grid, lowest)?;
 
-    let mut outcome = vec![0.0; samples.rows * table.len()];
-    for (row, out) in outcome.chunks_exact_mut(table.len()).enumerate() {
-        let mut sums = vec![0_i32; table.len()];
-        for (tile, reading) in slice.tiles.iter().zip(&readings) {
-            let reading = &reading[row * grid.tile_outputs..][..table.len()];
-            for (sum, code) in sums.iter_mut().zip(reading) {
-                *sum += code << tile.accumulate_shift;
-            }
+    /// What the product errs by, relative to its power, on the samples.
+    fn parts(&self, codes: &QuantisedMatrix, slices: &[SliceOutcome]) -> Parts {
+        let signal: f64 = slices
+            .iter()
+            .map(|slice| self.power(&slice.outcome, slice.slice.first_output, slice.table.len()))
+            .sum();
+        let sum = |figure: fn(&ReadingSums) -> f64| -> f64 {
+            slices.iter().map(|slice| figure(&slice.readings)).sum()
+        };
+        let row_steps: f64 = codes
+            .scales
+            .iter()
+            .enumerate()
+            .map(|(output, scale)| self.importance(output) * square(*scale))
+            .sum();
+        let rows = self.inputs.codes.rows as f64;
+        let power: f64 = self.inputs.channel_power.iter().map(|p| f64::from(*p)).sum();
+        let weight_power: f64 = self
+            .matrix
+            .weights
+            .chunks_exact(self.matrix.inputs)
+            .enumerate()
+            .map(|(output, row)| {
+                self.importance(output) * row.iter().map(|w| square(*w)).sum::<f64>()
+            })
+            .sum();
+        let input_steps: f64 = self.symbol_weights.iter().sum();
+        let steps = sum(|readings| readings.steps);
+        let adc = &self.chip.adc;
+        // An ideal converter of fewer bits has a step 2^missing as wide.
+        let missing = f64::from(adc.bits) - adc.effective_bits();
+        let converter = (pxfm::f_exp2(2.0 * missing) - 1.0) / 12.0 * steps;
+        let beyond = square_wide(self.options.read_noise) * sum(|readings| readings.units);
+        let relative = |error: f64| if signal > 0.0 { error / signal } else { 0.0 };
+        Parts {
+            weights: relative(rows * power * row_steps / 12.0),
+            inputs: relative(input_steps / 12.0 * weight_power),
+            steps: relative(steps),
+            clipping: relative((sum(|readings| readings.error) - steps / 12.0).max(0.0)),
+            noise: relative(converter + beyond),
         }
-        codes::dequantise(&sums, samples.scales[row], &table, out);
     }
-    Ok(SliceOutcome { slice, table, outcome })
-}
 
-/// Checks that no inputs whatever can overflow the card's accumulators.
-fn check_accumulators(
-    chip: &ChipDescription,
-    name: &str,
-    slice: &LoweredSlice,
-) -> Result<(), CompileError> {
-    let code_max = 1_u128 << (chip.adc.bits - 1);
-    let worst: u128 = slice.tiles.iter().map(|tile| code_max << tile.accumulate_shift).sum();
-    if worst <= i32::MAX.unsigned_abs().into() {
-        return Ok(());
-    }
-    Err(CompileError::AccumulatorOverflow {
-        layer: name.to_owned(),
-        output: slice.first_output,
-        k_tiles: slice.tiles.len(),
-        bits: 129 - worst.leading_zeros(),
-    })
-}
-
-/// Dequantisation factors of one slice.
-fn table(
-    name: &str,
-    matrix: &QuantisedMatrix,
-    slice: &LoweredSlice,
-    grid: TileGrid,
-    lowest: u8,
-) -> Result<Vec<f32>, CompileError> {
-    // Exact: a power of two up to 2^31.
-    let step = (1_u64 << lowest) as f32;
-    let end = matrix.outputs.min(slice.first_output + grid.tile_outputs);
-    (slice.first_output..end)
-        .map(|row| {
-            let factor = matrix.scales[row] * step;
-            if factor.is_finite() {
-                Ok(factor)
-            } else {
-                Err(CompileError::ScaleOverflow { layer: name.to_owned(), row })
+    fn finish(&self, slices: Vec<SliceOutcome>, mut passes: Vec<PassReport>) -> LoweredMatrix {
+        let Matrix { name, outputs, inputs, .. } = self.matrix;
+        let mut lowered = LoweredMatrix {
+            name: name.to_owned(),
+            outputs,
+            inputs,
+            packing: self.packing,
+            grid: self.grid,
+            slices: Vec::with_capacity(self.grid.m_tiles),
+            table: Vec::with_capacity(outputs),
+            outcome: vec![0.0; self.inputs.codes.rows * outputs],
+            passes: Vec::new(),
+        };
+        let mut readings = ReadingSums::default();
+        let mut tiles = 0;
+        for slice in slices {
+            let SliceOutcome { slice, table, outcome, readings: of_slice } = slice;
+            readings.add(&of_slice);
+            tiles += slice.tiles.len();
+            let rows = lowered.outcome.chunks_exact_mut(outputs);
+            for (row, part) in rows.zip(outcome.chunks_exact(table.len())) {
+                row[slice.first_output..][..table.len()].copy_from_slice(part);
             }
-        })
-        .collect()
+            lowered.table.extend(table);
+            lowered.slices.push(slice);
+        }
+        let signal = self.power(&lowered.outcome, 0, outputs);
+        passes.push(PassReport::new(Pass::Tile, Some(name)).changed(true).figure(
+            "tiles",
+            self.grid.count() as f64,
+            tiles as f64,
+        ));
+        if self.options.has(Pass::Gain) {
+            let clipped = readings.clipped as f64 / readings.sums.max(1) as f64;
+            passes.push(
+                PassReport::new(Pass::Gain, Some(name))
+                    .changed(true)
+                    .figure(
+                        "SNR of the readings, dB",
+                        decibels(signal / readings.unity),
+                        decibels(signal / readings.error),
+                    )
+                    .figure("share of sums that saturate", 0.0, clipped),
+            );
+        }
+        lowered.passes = passes;
+        lowered
+    }
+}
+
+pub(crate) fn square(x: f32) -> f64 {
+    f64::from(x) * f64::from(x)
+}
+
+pub(crate) fn square_wide(x: f64) -> f64 {
+    x * x
 }
 
 #[cfg(test)]
@@ -225,9 +309,11 @@ mod tests {
         x: &[f32],
     ) -> Result<LoweredMatrix, CompileError> {
         let inputs = weights.len() / outputs;
-        let samples = QuantisedRows::new("l", x, inputs, chip.input_limit()).expect("finite");
+        let codes = &QuantisedRows::new("l", x, inputs, chip.input_limit()).expect("finite");
         let matrix = Matrix { name: "l", weights, outputs, inputs };
-        lower(chip, &CompileOptions::default(), matrix, &samples)
+        let channel_power = &vec![1.0; inputs];
+        let inputs = Inputs { codes, channel_power, importance: None };
+        lower(chip, &CompileOptions::default(), matrix, inputs)
     }
 
     #[test]
@@ -238,11 +324,11 @@ mod tests {
         let lowered = lower_all(&tiny(&[]), &weights, 1, &x).expect("fits");
         let tiles = &lowered.slices[0].tiles;
         // Sums: 127 * (4 * 127 + 4 * 95) = 112776 and 888. The chip offers shifts 5 to 10. The
-        // first reads 110 at shift 10 and would clip at 9; the second reads 896 / 2^s at shifts 5,
-        // 6 and 7, with the same error, and takes the least gain of them.
-        assert_eq!((tiles[0].shift, tiles[1].shift), (10, 7));
-        assert_eq!((tiles[0].accumulate_shift, tiles[1].accumulate_shift), (3, 0));
-        let expected = ((110 * 8 + 7) as f32 * (1.0 / 127.0)) * (128.0 / 127.0);
+        // first reads 110 at shift 10 and would clip at 9; the second fits the smallest, and reads
+        // 888 / 32 = 27.75 as 28.
+        assert_eq!((tiles[0].shift, tiles[1].shift), (10, 5));
+        assert_eq!((tiles[0].accumulate_shift, tiles[1].accumulate_shift), (5, 0));
+        let expected = ((110 * 32 + 28) as f32 * (1.0 / 127.0)) * (32.0 / 127.0);
         assert_eq!(lowered.outcome, [expected]);
     }
 

@@ -11,27 +11,39 @@
 
 mod artifact;
 mod assemble;
+mod bound;
 mod error;
 mod expert;
 mod gain;
+mod graph;
 mod layer;
 mod linear;
 mod memory;
 mod model;
 mod options;
+mod passes;
 mod predict;
 mod quantise;
 mod report;
+mod reports;
 mod samples;
 mod schedule;
+mod slice;
+mod stage;
 mod tile;
 
-pub use artifact::{ArtifactError, ArtifactProblem};
+pub use artifact::{ArtifactError, ArtifactProblem, ArtifactReader, ArtifactWriter};
+pub use bound::{LowerBound, LowerBounds, lower_bounds};
 pub use error::CompileError;
 pub use expert::{CompiledExpert, ExpertWeights, compile_expert};
 pub use linear::{CompiledLinear, compile_linear};
-pub use model::{CompiledModel, ExpertPlace, compile_model};
-pub use options::{CompileOptions, GainPolicy};
-pub use predict::{EngineLoad, Prediction, StepSpan, predict};
+pub use model::{CompiledModel, ExpertPlace, ModelRequest, compile_model, compile_model_to};
+pub use options::{CompileOptions, SAMPLE_ROWS_MIN, SAMPLE_WORK};
+pub use passes::{Figure, NeededPass, Pass, PassReport, PassSet, Switch, UnknownPass};
+pub use predict::{EngineLoad, Hold, Prediction, StepSpan, predict};
 pub use report::{LayerReport, MatrixReport, TileReport};
+pub use reports::{
+    Bound, BoundKind, BoundReport, PassSummary, RunReport, Utilisation, Wait, WaitReason, bounds,
+    report_run, summarise_passes, waits, write_timeline,
+};
 pub use samples::SampleSource;

@@ -1,15 +1,17 @@
 //! One linear layer, `y = W x`, as a program.
 
 use crate::assemble::Assembly;
-use crate::layer::{Matrix, lower};
+use crate::layer::{Inputs, Matrix};
 use crate::options::check_chip;
+use crate::passes::{Allowed, Limits, Pass, change_vector};
 use crate::quantise::QuantisedRows;
-use crate::report::{LayerReport, MatrixReport};
-use crate::samples::Samples;
+use crate::report::{LayerReport, snr_db};
+use crate::samples::{Samples, channel_power};
+use crate::stage::{Exact, Stage, multiply};
 use crate::{CompileError, CompileOptions};
-use litecore_kernels::s2::{self, PackedMatrix};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
+use std::borrow::Cow;
 
 /// A linear layer as a program, and what became of it.
 #[derive(Clone, Debug)]
@@ -38,26 +40,35 @@ pub fn compile_linear(
     options.check(name)?;
     let matrix = Matrix { name, weights, outputs, inputs };
     matrix.check()?;
-    let samples = Samples::choose(name, samples, inputs, options)?;
-    let x = QuantisedRows::new(name, &samples.values, inputs, chip.input_limit())?;
-    let lowered = lower(chip, options, matrix, &x)?;
-    let exact = exact_product(matrix, &samples.values);
-    let report = MatrixReport::new(&lowered, &exact);
-    let snr_db = report.snr_db;
+    let samples = Samples::choose(name, samples, inputs, weights.len(), options)?;
+    let limits = Limits { weight: chip.weight_limit(), input: chip.input_limit() };
+    let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
+    let mut x = QuantisedRows::new(name, &samples.values, inputs, limits.input)?;
+    let exact = Exact::new(matrix).product(&samples.values);
+    let (change, mut passes) =
+        change_vector(name, &[weights], &samples.values, inputs, limits, allowed);
+    let (mut changed_x, mut changed_weights) =
+        (Cow::Borrowed(&samples.values[..]), Cow::Borrowed(weights));
+    if let Some(change) = &change {
+        changed_weights = Cow::Owned(change.of_weights(weights));
+        changed_x = Cow::Owned(change.of_samples(&samples.values));
+        x = QuantisedRows::new(name, &changed_x, inputs, limits.input)?;
+    }
+    let channel_power = channel_power(&changed_x, inputs);
+    let given = Inputs { codes: &x, channel_power: &channel_power, importance: None };
+    let matrix = Matrix { weights: &changed_weights, ..matrix };
+    let stage = Stage::lower(chip, options, matrix, given, &mut passes)?;
+    let reports = stage.reports(&exact);
+    let snr_db = snr_db(&exact, stage.outcome());
 
     let mut assembly = Assembly::new(chip, name);
-    let x = assembly.move_in(inputs);
+    let mut x = assembly.move_in(inputs);
+    if let Some(change) = change {
+        x = assembly.rotate(x, change.factors, change.block);
+    }
     let x = assembly.quantise(x);
-    let [y] = assembly.multiply(x, [lowered])?;
+    let [y] = multiply(&mut assembly, x, [stage])?;
     let program = assembly.finish(y, weights.len() as u64, options)?;
-    let report = LayerReport::new(&program, samples.source, snr_db, vec![report]);
+    let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
     Ok(CompiledLinear { program, report })
-}
-
-/// What f32 makes of some rows: rows × outputs, in the order of rule S2.
-pub(crate) fn exact_product(matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
-    let packed = PackedMatrix::from_rows(matrix.weights, matrix.outputs, matrix.inputs);
-    let mut y = vec![0.0; x.len() / matrix.inputs * matrix.outputs];
-    s2::product(x, &packed, &mut y);
-    y
 }

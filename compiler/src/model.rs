@@ -1,14 +1,16 @@
 //! Every expert of a checkpoint, compiled in parallel, with a result that does not depend on it.
 
+use crate::artifact::ArtifactWriter;
 use crate::report::LayerReport;
-use crate::{CompileError, CompileOptions, ExpertWeights, compile_expert};
+use crate::{CompileError, CompileOptions, CompiledExpert, ExpertWeights, compile_expert};
 use litecore_model::checkpoint::{Checkpoint, Digest};
 use litecore_model::names::{self, Part};
 use litecore_model::{ExpertKey, ModelConfig, Tensor};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The layer an expert is in, and which one it is there.
@@ -57,10 +59,28 @@ fn check_size(chip: &ChipDescription, config: &ModelConfig) -> Result<(), Compil
     Err(CompileError::TooLarge { layer, what, needed, limit: CODE_BYTES_MAX })
 }
 
-/// Experts whose weights are in memory at a time, for each thread.
+/// Weights that are in memory at a time, for each thread, so that small experts go in batches and a
+/// large one goes alone.
+const WEIGHTS_PER_THREAD: usize = 1 << 22;
+
+/// Most experts in a batch, for each thread.
 const EXPERTS_PER_THREAD: usize = 4;
 
-/// Compiles every expert of a checkpoint for a chip.
+/// What compiling a model asks for and tells.
+pub struct ModelRequest<'a> {
+    /// The chip.
+    pub chip: &'a ChipDescription,
+    /// The TOML text `chip` was read from; compiled models carry it.
+    pub chip_text: &'a str,
+    /// The model.
+    pub checkpoint: &'a Checkpoint,
+    /// Typical inputs of an expert, rows × width, or nothing.
+    pub samples: &'a dyn Fn(u32, ExpertKey) -> Vec<f32>,
+    /// How to compile.
+    pub options: &'a CompileOptions,
+}
+
+/// Compiles every expert of a checkpoint for a chip, into memory.
 ///
 /// `chip_text` is the TOML text `chip` was read from; compiled models carry it. `samples` gives
 /// typical inputs of an expert, rows × width, or nothing. `progress` is told how many experts are
@@ -79,32 +99,16 @@ pub fn compile_model(
     check_size(chip, config)?;
     let mut dense = BTreeMap::new();
     for spec in config.dense_specs() {
-        let tensor = checkpoint.tensor_f32(&spec.name).map_err(|source| CompileError::Tensor {
-            layer: config.name.clone(),
-            tensor: spec.name.clone(),
-            source: Box::new(source),
-        })?;
-        dense.insert(spec.name, tensor);
+        dense.insert(spec.name.clone(), dense_tensor(checkpoint, &spec.name)?);
     }
-    let places = expert_places(config);
     let mut experts = BTreeMap::new();
     let mut reports = BTreeMap::new();
-    progress(0, places.len());
-    for batch in places.chunks(EXPERTS_PER_THREAD * rayon::current_num_threads().max(1)) {
-        // Samples and weights are read here, so that neither source need be shared by threads.
-        let sources: Vec<ExpertSource> = batch
-            .iter()
-            .map(|&place| ExpertSource::read(checkpoint, place, samples(place.0, place.1)))
-            .collect::<Result<_, _>>()?;
-        let compiled: Vec<_> =
-            sources.par_iter().map(|source| source.compile(chip, options)).collect();
-        for (&place, compiled) in batch.iter().zip(compiled) {
-            let compiled = compiled?;
-            experts.insert(place, Arc::new(compiled.program));
-            reports.insert(place, compiled.report);
-        }
-        progress(experts.len(), places.len());
-    }
+    let request = ModelRequest { chip, chip_text, checkpoint, samples, options };
+    compile_experts(&request, progress, &mut |place, compiled| {
+        experts.insert(place, Arc::new(compiled.program));
+        reports.insert(place, compiled.report);
+        Ok(())
+    })?;
     Ok(CompiledModel {
         chip: chip.clone(),
         chip_text: chip_text.to_owned(),
@@ -116,9 +120,86 @@ pub fn compile_model(
     })
 }
 
-/// Every expert of the usable tiers, by layer and key, ascending.
-pub(crate) fn expert_places(config: &ModelConfig) -> Vec<ExpertPlace> {
-    (0..config.layers).flat_map(|layer| layer_places(config, layer)).collect()
+/// Compiles every expert of a checkpoint for a chip, into a file, in bounded memory.
+///
+/// In memory are a few experts for each thread, one dense tensor, and what the checkpoint keeps.
+/// `observe` sees each expert before it is written, in layer and key order. Where this fails,
+/// nothing is left: the target is what it was before.
+/// Errors: see [`CompileError`]; of several experts at fault, the first in key order is reported.
+pub fn compile_model_to(
+    target: &Path,
+    request: &ModelRequest<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+    observe: &mut dyn FnMut(ExpertPlace, &CompiledExpert),
+) -> Result<(), CompileError> {
+    let (checkpoint, config) = (request.checkpoint, request.checkpoint.config());
+    check_text(request.chip, request.chip_text, config)?;
+    let mut writer =
+        ArtifactWriter::create(target, request.chip_text, config, checkpoint.digest())?;
+    let names: BTreeSet<String> = config.dense_specs().map(|spec| spec.name).collect();
+    for name in names {
+        writer.dense(&name, &dense_tensor(checkpoint, &name)?)?;
+    }
+    compile_experts(request, progress, &mut |place, compiled| {
+        observe(place, &compiled);
+        writer.expert(place, &compiled.program, &compiled.report)?;
+        Ok(())
+    })?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Takes an expert that is done.
+type Sink<'a> = dyn FnMut(ExpertPlace, CompiledExpert) -> Result<(), CompileError> + 'a;
+
+/// Compiles every expert, batch by batch, and hands them on in layer and key order.
+fn compile_experts(
+    request: &ModelRequest<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+    sink: &mut Sink<'_>,
+) -> Result<(), CompileError> {
+    let &ModelRequest { chip, checkpoint, samples, options, .. } = request;
+    let config = checkpoint.config();
+    let threads = rayon::current_num_threads().max(1);
+    let places = || (0..config.layers).flat_map(|layer| layer_places(config, layer));
+    let total = places().count();
+    let mut places = places().peekable();
+    let mut done = 0;
+    progress(done, total);
+    while places.peek().is_some() {
+        let mut batch: Vec<(ExpertPlace, Vec<f32>)> = Vec::new();
+        let mut weights = 0;
+        while batch.len() < EXPERTS_PER_THREAD * threads && weights < WEIGHTS_PER_THREAD * threads {
+            let Some(place) = places.next() else { break };
+            // Samples are asked for here, so that their source need not be shared by threads.
+            batch.push((place, samples(place.0, place.1)));
+            let tier = &config.tiers[usize::from(place.1.tier)];
+            weights += usize::try_from(config.expert_parameters(tier)).unwrap_or(usize::MAX);
+        }
+        let compiled: Vec<Result<_, CompileError>> = batch
+            .into_par_iter()
+            .map(|(place, samples)| {
+                let source = ExpertSource::read(checkpoint, place, samples)?;
+                Ok((place, source.compile(chip, options)?))
+            })
+            .collect();
+        for compiled in compiled {
+            let (place, compiled) = compiled?;
+            sink(place, compiled)?;
+            done += 1;
+        }
+        progress(done, total);
+    }
+    Ok(())
+}
+
+/// A tensor outside the experts.
+fn dense_tensor(checkpoint: &Checkpoint, name: &str) -> Result<Tensor, CompileError> {
+    checkpoint.tensor_f32(name).map_err(|source| CompileError::Tensor {
+        layer: checkpoint.config().name.clone(),
+        tensor: name.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// The experts of the usable tiers in one layer, in key order.
@@ -198,7 +279,7 @@ impl ExpertSource {
         &self,
         chip: &ChipDescription,
         options: &CompileOptions,
-    ) -> Result<crate::CompiledExpert, CompileError> {
+    ) -> Result<CompiledExpert, CompileError> {
         let weights = ExpertWeights {
             name: &self.name,
             gate: &self.gate.data,

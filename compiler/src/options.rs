@@ -1,43 +1,88 @@
 //! What a caller can choose about compilation, and which chips there is a lowering for.
 
 use crate::CompileError;
+use crate::passes::{Pass, PassSet};
 use litecore_types::chip::{CellType, ChipDescription, Readout};
 
-/// How the analog gain of each tile is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GainPolicy {
-    /// The gain with the least squared error on the samples.
-    #[default]
-    FromSamples,
-    /// Unity gain everywhere: nothing can clip, and most of the ADC's range is wasted.
-    Unity,
-}
-
 /// What a caller can choose about compilation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CompileOptions {
     /// Most symbols in one run; fewer if the card's memory does not hold them. Default: 4096.
     pub symbols_max: u64,
-    /// Most sample rows that are looked at; more are thinned out evenly. Default: 512.
+    /// Symbols of the runs that the schedule is made for. Default: none, runs of 1, 8, 64 and 512.
+    pub batch: Option<u64>,
+    /// Most sample rows that are looked at; more are thinned out evenly, and a large expert looks
+    /// at fewer (see [`SAMPLE_WORK`]). Default: 512.
     pub sample_rows_max: usize,
-    /// How the analog gain of each tile is chosen.
-    pub gain: GainPolicy,
+    /// Which passes are on.
+    pub passes: PassSet,
+    /// What an approximation may lose of a matrix: energy, relative. Default: 1e-3, 30 dB.
+    pub error_budget: f64,
+    /// Signal over error that each layer should reach, in decibels: what [`Pass::Split`] works
+    /// towards. Default: none.
+    pub target_snr_db: Option<f64>,
+    /// Noise of one read beyond the converter's own, as a standard deviation in units of the exact
+    /// sum: shot noise, amplifiers. Only [`Pass::Split`] asks. Default: 0.
+    pub read_noise: f64,
 }
+
+/// Weights times sample rows that an expert is looked at with, at most: beyond it the rows are
+/// thinned out, down to [`SAMPLE_ROWS_MIN`], so that compilation stays linear in the weights with a
+/// small factor. A tile has as many sums as outputs for every row, so few rows go a long way.
+pub const SAMPLE_WORK: usize = 1 << 23;
+
+/// The fewest sample rows that are looked at, where there are as many.
+pub const SAMPLE_ROWS_MIN: usize = 8;
 
 impl Default for CompileOptions {
     fn default() -> Self {
-        Self { symbols_max: 4096, sample_rows_max: 512, gain: GainPolicy::FromSamples }
+        Self {
+            symbols_max: 4096,
+            batch: None,
+            sample_rows_max: 512,
+            passes: PassSet::default(),
+            error_budget: 1e-3,
+            target_snr_db: None,
+            read_noise: 0.0,
+        }
     }
 }
 
 impl CompileOptions {
     pub(crate) fn check(&self, layer: &str) -> Result<(), CompileError> {
-        let zero = |option| CompileError::ZeroOption { layer: layer.to_owned(), option };
-        match (self.symbols_max, self.sample_rows_max) {
-            (0, _) => Err(zero("symbols_max")),
-            (_, 0) => Err(zero("sample_rows_max")),
-            _ => Ok(()),
+        let layer = || layer.to_owned();
+        let zero = |option| CompileError::ZeroOption { layer: layer(), option };
+        match (self.symbols_max, self.sample_rows_max, self.batch) {
+            (0, _, _) => return Err(zero("symbols_max")),
+            (_, 0, _) => return Err(zero("sample_rows_max")),
+            (_, _, Some(0)) => return Err(zero("batch")),
+            _ => {}
         }
+        let finite = [
+            ("error_budget", self.error_budget, (0.0..=1.0).contains(&self.error_budget)),
+            ("read_noise", self.read_noise, (0.0..=1e12).contains(&self.read_noise)),
+            (
+                "target_snr_db",
+                self.target_snr_db.unwrap_or(0.0),
+                self.target_snr_db.is_none_or(|db| (0.0..=200.0).contains(&db)),
+            ),
+        ];
+        match finite.into_iter().find(|(_, _, fits)| !fits) {
+            Some((option, value, _)) => {
+                Err(CompileError::OptionRange { layer: layer(), option, value })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sample rows to look at for a layer with this many weights, of so many that there are.
+    pub(crate) fn sample_rows(&self, available: usize, weights: usize) -> usize {
+        let affordable = (SAMPLE_WORK / weights.max(1)).max(SAMPLE_ROWS_MIN);
+        available.min(self.sample_rows_max).min(affordable)
+    }
+
+    pub(crate) fn has(&self, pass: Pass) -> bool {
+        self.passes.has(pass)
     }
 }
 
@@ -108,5 +153,25 @@ mod tests {
         let none = CompileOptions { sample_rows_max: 0, ..CompileOptions::default() };
         let error = none.check("l").expect_err("no samples");
         assert!(matches!(error, CompileError::ZeroOption { option: "sample_rows_max", .. }));
+        for bad in [-1.0, 1.5, f64::NAN] {
+            let options = CompileOptions { error_budget: bad, ..CompileOptions::default() };
+            let error = options.check("l").expect_err("no budget");
+            assert!(
+                matches!(error, CompileError::OptionRange { option: "error_budget", .. }),
+                "{error}"
+            );
+        }
+        let options = CompileOptions { target_snr_db: Some(-3.0), ..CompileOptions::default() };
+        assert!(options.check("l").is_err());
+    }
+
+    #[test]
+    fn large_layers_look_at_fewer_samples() {
+        let options = CompileOptions::default();
+        assert_eq!(options.sample_rows(64, 49_152), 64);
+        assert_eq!(options.sample_rows(10_000, 4096), 512);
+        assert_eq!(options.sample_rows(64, 1 << 19), 16);
+        assert_eq!(options.sample_rows(64, 1 << 30), 8);
+        assert_eq!(options.sample_rows(5, 1 << 30), 5);
     }
 }

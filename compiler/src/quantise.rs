@@ -5,7 +5,9 @@
 
 use crate::CompileError;
 use crate::layer::Matrix;
+use crate::passes::{ClippedRow, PassReport, clip_level, report_clipping};
 use litecore_kernels::codes::{self, NonFinite};
+use rayon::prelude::*;
 
 /// A weight matrix as codes, with one scale per output row.
 #[derive(Debug)]
@@ -14,8 +16,17 @@ pub(crate) struct QuantisedMatrix {
     pub(crate) inputs: usize,
     /// Row-major outputs × inputs.
     pub(crate) codes: Vec<i8>,
+    /// What `codes` leave of each weight, in steps `2^fine_bits` finer; empty without such a plane.
+    pub(crate) fine: Vec<i8>,
+    /// One less than the bits of a code, so that the rest fits the same cells.
+    pub(crate) fine_bits: u8,
     /// One per output: `weight ≈ code * scale`.
     pub(crate) scales: Vec<f32>,
+}
+
+/// How many bits finer the second plane of codes up to `limit` is: its codes reach half as far.
+pub(crate) fn fine_bits(limit: i32) -> u8 {
+    u8::try_from((limit + 1).ilog2()).unwrap_or(7).min(7)
 }
 
 /// Input vectors as codes, with one scale per vector.
@@ -32,20 +43,71 @@ pub(crate) struct QuantisedRows {
 impl QuantisedMatrix {
     /// Quantises a matrix whose shape was checked; `limit` is the largest weight code.
     ///
+    /// With the mean squares of the inputs in `clip`, rows saturate where that pays (see
+    /// [`crate::passes::clip_level`]), and there is a report of it.
     /// Errors: the first weight that is not finite.
-    pub(crate) fn new(matrix: Matrix<'_>, limit: i32) -> Result<Self, CompileError> {
+    pub(crate) fn new(
+        matrix: Matrix<'_>,
+        limit: i32,
+        clip: Option<&[f32]>,
+    ) -> Result<(Self, Option<PassReport>), CompileError> {
         let Matrix { name, weights, outputs, inputs } = matrix;
         let mut codes = vec![0; weights.len()];
+        let rows = weights.par_chunks_exact(inputs).zip(codes.par_chunks_exact_mut(inputs));
+        let quantised: Vec<Result<(f32, ClippedRow), NonFinite>> = rows
+            .map(|(weights, codes)| {
+                let clipped =
+                    clip.map_or_else(ClippedRow::default, |p| clip_level(weights, p, limit));
+                let scale = match clipped.level {
+                    None => codes::quantise(weights, limit, codes)?,
+                    Some(level) => {
+                        let clamped: Vec<f32> =
+                            weights.iter().map(|weight| weight.clamp(-level, level)).collect();
+                        codes::quantise(&clamped, limit, codes)?
+                    }
+                };
+                Ok((scale, clipped))
+            })
+            .collect();
         let mut scales = Vec::with_capacity(outputs);
-        let rows = weights.chunks_exact(inputs).zip(codes.chunks_exact_mut(inputs));
-        for (row, (weights, codes)) in rows.enumerate() {
-            let scale = codes::quantise(weights, limit, codes).map_err(|NonFinite { index }| {
+        let mut clipped = Vec::with_capacity(outputs);
+        for (row, quantised) in quantised.into_iter().enumerate() {
+            let (scale, of_row) = quantised.map_err(|NonFinite { index }| {
                 let layer = name.to_owned();
                 CompileError::NonFiniteWeight { layer, row, column: index }
             })?;
             scales.push(scale);
+            clipped.push(of_row);
         }
-        Ok(Self { outputs, inputs, codes, scales })
+        let report = clip.map(|_| report_clipping(name, &clipped, weights.len()));
+        Ok((
+            Self { outputs, inputs, codes, fine: Vec::new(), fine_bits: fine_bits(limit), scales },
+            report,
+        ))
+    }
+
+    /// Adds the plane of what the codes leave of the weights they were made from.
+    ///
+    /// `rest = weight - code * scale`, `fine = clamp(round_half_even(rest * 2^fine_bits / scale))`.
+    pub(crate) fn add_fine_plane(&mut self, weights: &[f32], limit: i32) {
+        let limit = limit as f32;
+        let steps = f32::from(1_u8 << self.fine_bits);
+        let rows = weights.chunks_exact(self.inputs).zip(self.codes.chunks_exact(self.inputs));
+        for ((weights, codes), scale) in rows.zip(&self.scales) {
+            let fine = weights.iter().zip(codes).map(|(weight, code)| {
+                let rest = (f32::from(*code).mul_add(-scale, *weight)) * (steps / scale);
+                let fine = rest.round_ties_even().clamp(-limit, limit);
+                #[allow(clippy::cast_possible_truncation, reason = "clamped to the limit")]
+                let fine = if fine.is_nan() { 0 } else { fine as i8 };
+                fine
+            });
+            self.fine.extend(fine);
+        }
+    }
+
+    /// Root mean square of the codes over the largest one: how much of the range they use.
+    pub(crate) fn range_used(&self, limit: i32) -> f64 {
+        range_used(&self.codes, limit)
     }
 }
 
@@ -73,6 +135,11 @@ impl QuantisedRows {
         Ok(Self { rows: scales.len(), len, codes, scales })
     }
 
+    /// Root mean square of the codes over the largest one: how much of the range they use.
+    pub(crate) fn range_used(&self, limit: i32) -> f64 {
+        range_used(&self.codes, limit)
+    }
+
     /// The slice of every row that one K-tile takes: rows × `tile_inputs`, zero beyond the end.
     pub(crate) fn k_slice(&self, k_tile: usize, tile_inputs: usize) -> Vec<i8> {
         let start = k_tile * tile_inputs;
@@ -86,6 +153,15 @@ impl QuantisedRows {
     }
 }
 
+fn range_used(codes: &[i8], limit: i32) -> f64 {
+    // Each square is below 2^14, so pieces of 2^16 fit an i32, which vectors add quickly.
+    let piece = |codes: &[i8]| -> i32 {
+        codes.iter().map(|code| i32::from(*code) * i32::from(*code)).sum()
+    };
+    let sum: i64 = codes.chunks(1 << 16).map(|codes| i64::from(piece(codes))).sum();
+    (sum as f64 / codes.len().max(1) as f64).sqrt() / f64::from(limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +172,8 @@ mod tests {
         limit: i32,
     ) -> Result<QuantisedMatrix, CompileError> {
         let inputs = weights.len() / outputs;
-        QuantisedMatrix::new(Matrix { name: "layer 3 up", weights, outputs, inputs }, limit)
+        let matrix = Matrix { name: "layer 3 up", weights, outputs, inputs };
+        QuantisedMatrix::new(matrix, limit, None).map(|(matrix, _)| matrix)
     }
 
     #[test]
@@ -106,6 +183,39 @@ mod tests {
         // -0.5 * 127 = -63.5 and 127 * 0.5 = 63.5 both tie to 64; -1 * 0.5 = -0.5 ties to 0.
         assert_eq!(matrix.codes, [127, -64, 0, 64, 127, 0]);
         assert_eq!(matrix.scales, [1.0 / 127.0, 2.0]);
+    }
+
+    #[test]
+    fn a_clipped_row_saturates_and_the_others_get_finer_codes() {
+        // A towering weight that meets no input, in the first row; the second has none.
+        let mut weights = vec![0.0; 128];
+        litecore_kernels::normal::standard_normals(3, 0, &mut weights);
+        weights[0] = 80.0;
+        let mut power = vec![1.0; 64];
+        power[0] = 0.0;
+        let matrix = Matrix { name: "l", weights: &weights, outputs: 2, inputs: 64 };
+        let (plain, none) = QuantisedMatrix::new(matrix, 127, None).expect("finite");
+        let (clipped, report) = QuantisedMatrix::new(matrix, 127, Some(&power)).expect("finite");
+        // A quarter of the range is the least that is tried.
+        assert_eq!(plain.scales[0], 80.0 / 127.0);
+        assert_eq!(clipped.scales[0], 20.0 / 127.0);
+        assert_eq!((plain.codes[0], clipped.codes[0]), (127, 127));
+        let finer = |index: usize| (weights[index] / clipped.scales[0]).round_ties_even();
+        assert!((1..64).all(|k| f32::from(clipped.codes[k]) == finer(k)));
+        assert_eq!(clipped.codes[64..], plain.codes[64..]);
+        assert!(none.is_none());
+        assert_eq!(report.expect("asked for").figures[0].after, Some(1.0));
+    }
+
+    #[test]
+    fn two_planes_hold_fifteen_bits() {
+        let weights = [127.0, 1.25, -2.49, 0.0, 100.6];
+        let matrix = Matrix { name: "l", weights: &weights, outputs: 1, inputs: 5 };
+        let (mut matrix, _) = QuantisedMatrix::new(matrix, 127, None).expect("finite");
+        matrix.add_fine_plane(&weights, 127);
+        assert_eq!(matrix.codes, [127, 1, -2, 0, 101]);
+        // 0.25, -0.49 and -0.4 in steps of 1/128.
+        assert_eq!(matrix.fine, [0, 32, -63, 0, -51]);
     }
 
     #[test]

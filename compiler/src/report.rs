@@ -1,6 +1,7 @@
 //! What the compiler made of a layer: tiles, gains, and how well the codes hold the numbers.
 
 use crate::layer::LoweredMatrix;
+use crate::passes::PassReport;
 use crate::samples::SampleSource;
 use litecore_types::program::Program;
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct LayerReport {
     /// Signal over quantisation noise of the layer's outputs on the samples, against the layer in
     /// f32; nothing where there is no signal or no noise.
     pub snr_db: Option<f64>,
+    /// What each pass did, in the order they ran.
+    pub passes: Vec<PassReport>,
     /// Its matrices, in the order they are streamed.
     pub matrices: Vec<MatrixReport>,
 }
@@ -47,7 +50,8 @@ pub struct MatrixReport {
     /// Signal over quantisation noise of this matrix alone: its outputs on the inputs it gets,
     /// against f32 on the same inputs; nothing where there is no signal or no noise.
     pub snr_db: Option<f64>,
-    /// The tiles that are run, by output slice, then along the inputs.
+    /// The reads of tiles, by output slice, then along the inputs; a tile that is read several
+    /// times, or in two planes, stands here as often.
     pub tiles: Vec<TileReport>,
 }
 
@@ -81,6 +85,7 @@ impl LayerReport {
         program: &Program,
         samples: SampleSource,
         snr_db: Option<f64>,
+        passes: Vec<PassReport>,
         matrices: Vec<MatrixReport>,
     ) -> Self {
         let per_symbol = program.buffers.iter().map(|b| b.bytes_per_symbol() as u64).sum();
@@ -94,6 +99,7 @@ impl LayerReport {
             weight_bytes: program.weight_bytes(),
             table_bytes: 4 * constants as u64,
             snr_db,
+            passes,
             matrices,
         }
     }
@@ -105,17 +111,22 @@ impl MatrixReport {
         self.useful_weights as f64 / self.cell_capacity.max(1) as f64
     }
 
-    /// The report on a matrix; `exact` is what f32 makes of the same samples.
-    pub(crate) fn new(matrix: &LoweredMatrix, exact: &[f32]) -> Self {
+    /// The report on a matrix; `exact` is what f32 makes of the same inputs, where that is known.
+    pub(crate) fn new(matrix: &LoweredMatrix, exact: Option<&[f32]>) -> Self {
         let grid = matrix.grid;
         let mut tiles = Vec::new();
-        let mut useful_weights = 0;
+        let (mut useful_weights, mut placed) = (0, 0);
         for (m_tile, slice) in matrix.slices.iter().enumerate() {
             let outputs = grid.tile_outputs.min(matrix.outputs - slice.first_output);
+            let mut last = None;
             for tile in &slice.tiles {
                 let k_tile = tile.k_tile;
-                let inputs = grid.tile_inputs.min(matrix.inputs - k_tile * grid.tile_inputs);
-                useful_weights += (inputs * outputs) as u64;
+                // Planes and repeated reads of one tile follow each other and count once.
+                if last.replace(k_tile) != Some(k_tile) {
+                    let inputs = grid.tile_inputs.min(matrix.inputs - k_tile * grid.tile_inputs);
+                    useful_weights += (inputs * outputs) as u64;
+                    placed += 1;
+                }
                 let (shift, accumulate_shift) = (tile.shift, tile.accumulate_shift);
                 tiles.push(TileReport { k_tile, m_tile, shift, accumulate_shift });
             }
@@ -124,10 +135,10 @@ impl MatrixReport {
             name: matrix.name.clone(),
             outputs: matrix.outputs,
             inputs: matrix.inputs,
-            skipped_tiles: grid.count() - tiles.len(),
+            skipped_tiles: grid.count() - placed,
             useful_weights,
-            cell_capacity: (tiles.len() * grid.tile_inputs * grid.tile_outputs) as u64,
-            snr_db: snr_db(exact, &matrix.outcome),
+            cell_capacity: (placed * grid.tile_inputs * grid.tile_outputs) as u64,
+            snr_db: exact.and_then(|exact| snr_db(exact, &matrix.outcome)),
             tiles,
         }
     }

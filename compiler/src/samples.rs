@@ -35,13 +35,14 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// The samples to use for a layer with `inputs` inputs.
+    /// The samples to use for a layer with `inputs` inputs and so many weights.
     ///
     /// Errors: if `given` is not a whole number of vectors.
     pub(crate) fn choose(
         layer: &str,
         given: &[f32],
         inputs: usize,
+        weights: usize,
         options: &CompileOptions,
     ) -> Result<Self, CompileError> {
         if inputs == 0 || !given.len().is_multiple_of(inputs) {
@@ -49,10 +50,10 @@ impl Samples {
             return Err(CompileError::SampleCount { layer, elements, inputs });
         }
         if given.is_empty() {
-            return Ok(Self::gaussian(inputs, GAUSSIAN_ROWS.min(options.sample_rows_max)));
+            return Ok(Self::gaussian(inputs, options.sample_rows(GAUSSIAN_ROWS, weights)));
         }
         let available = given.len() / inputs;
-        let rows = available.min(options.sample_rows_max);
+        let rows = options.sample_rows(available, weights);
         let mut values = Vec::with_capacity(rows * inputs);
         for row in 0..rows {
             values.extend_from_slice(&given[row * available / rows * inputs..][..inputs]);
@@ -67,6 +68,20 @@ impl Samples {
     }
 }
 
+/// The mean square of each element of some rows.
+pub(crate) fn channel_power(rows: &[f32], len: usize) -> Vec<f32> {
+    let mut power = vec![0.0_f64; len];
+    for row in rows.chunks_exact(len) {
+        for (power, value) in power.iter_mut().zip(row) {
+            *power += f64::from(*value) * f64::from(*value);
+        }
+    }
+    let count = (rows.len() / len).max(1) as f64;
+    #[allow(clippy::cast_possible_truncation, reason = "a weight of errors, not a result")]
+    let mean = |power: f64| (power / count) as f32;
+    power.into_iter().map(mean).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,14 +90,14 @@ mod tests {
     fn many_samples_are_thinned_out_evenly() {
         let options = CompileOptions { sample_rows_max: 3, ..CompileOptions::default() };
         let given: Vec<f32> = (0..16_u8).map(f32::from).collect();
-        let samples = Samples::choose("l", &given, 2, &options).expect("whole vectors");
+        let samples = Samples::choose("l", &given, 2, 8, &options).expect("whole vectors");
         assert_eq!(samples.values, [0.0, 1.0, 4.0, 5.0, 10.0, 11.0]);
         assert_eq!(samples.source, SampleSource::Caller { rows: 3 });
     }
 
     #[test]
     fn without_samples_the_model_has_unit_power() {
-        let samples = Samples::choose("l", &[], 128, &CompileOptions::default()).expect("none");
+        let samples = Samples::choose("l", &[], 128, 8, &CompileOptions::default()).expect("none");
         assert_eq!(samples.source, SampleSource::GaussianModel { rows: 64 });
         let power: f64 = samples.values.iter().map(|x| f64::from(x * x)).sum();
         assert!((power / samples.values.len() as f64 - 1.0).abs() < 0.05);
@@ -90,7 +105,7 @@ mod tests {
 
     #[test]
     fn half_a_vector_is_refused() {
-        let error = Samples::choose("l", &[1.0; 5], 2, &CompileOptions::default());
+        let error = Samples::choose("l", &[1.0; 5], 2, 8, &CompileOptions::default());
         assert!(matches!(error, Err(CompileError::SampleCount { elements: 5, inputs: 2, .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! Matrices to tiles: conjugate folding of the inputs, zero padding, and which tiles are needed.
+//! Matrices to tiles: conjugate folding of the inputs and zero padding.
 //!
 //! In conjugate folding an array of N rows and M columns takes a real block of 2N inputs and M
 //! outputs: cell (k, j) holds `w[k][j] - i w[k+N][j]`. The two halves of the inputs are thus the
@@ -37,8 +37,11 @@ impl TileGrid {
 }
 
 /// The codes of one tile, `codes[k * M + j]`, zero where the matrix has ended.
+///
+/// `plane` holds the codes of the whole matrix, row-major.
 pub(crate) fn tile_codes(
     matrix: &QuantisedMatrix,
+    plane: &[i8],
     grid: TileGrid,
     k_tile: usize,
     m_tile: usize,
@@ -48,36 +51,28 @@ pub(crate) fn tile_codes(
     let inputs = first_input..matrix.inputs.min(first_input + grid.tile_inputs);
     let first_output = m_tile * grid.tile_outputs;
     let outputs = first_output..matrix.outputs.min(first_output + grid.tile_outputs);
-    for (j, output) in outputs.enumerate() {
-        let row = &matrix.codes[output * matrix.inputs..][inputs.clone()];
-        for (k, &code) in row.iter().enumerate() {
+    let len = inputs.len();
+    let row = |output: usize| &plane[output * matrix.inputs + first_input..][..len];
+    // Eight rows at a time: a byte written alone costs as much as eight.
+    let (mut j, mut output) = (0, outputs.start);
+    while output + 8 <= outputs.end {
+        let rows: [&[i8]; 8] = std::array::from_fn(|r| row(output + r));
+        for (k, out) in codes.chunks_exact_mut(grid.tile_outputs).take(len).enumerate() {
+            let column: [i8; 8] = std::array::from_fn(|r| rows[r][k]);
+            out[j..j + 8].copy_from_slice(&column);
+        }
+        (j, output) = (j + 8, output + 8);
+    }
+    for (j, output) in (j..).zip(output..outputs.end) {
+        for (k, &code) in row(output).iter().enumerate() {
             codes[k * grid.tile_outputs + j] = code;
         }
     }
     codes
 }
 
-/// The K-tiles of one slice that a program must run, with their codes, ascending.
-///
-/// A tile of zeros adds nothing and is left out; one is kept where all are zero, because the
-/// slice's accumulators must be written.
-pub(crate) fn needed_tiles(
-    matrix: &QuantisedMatrix,
-    grid: TileGrid,
-    m_tile: usize,
-) -> Vec<(usize, Vec<i8>)> {
-    let mut tiles: Vec<_> = (0..grid.k_tiles)
-        .map(|k_tile| (k_tile, tile_codes(matrix, grid, k_tile, m_tile)))
-        .collect();
-    if tiles.iter().any(|(_, codes)| !is_zero(codes)) {
-        tiles.retain(|(_, codes)| !is_zero(codes));
-    } else {
-        tiles.truncate(1);
-    }
-    tiles
-}
-
-fn is_zero(codes: &[i8]) -> bool {
+/// Whether a tile adds nothing, so that it need not be run.
+pub(crate) fn is_zero(codes: &[i8]) -> bool {
     codes.iter().all(|code| *code == 0)
 }
 
@@ -86,7 +81,14 @@ mod tests {
     use super::*;
 
     fn matrix(outputs: usize, inputs: usize, codes: &[i8]) -> QuantisedMatrix {
-        QuantisedMatrix { outputs, inputs, codes: codes.to_vec(), scales: vec![1.0; outputs] }
+        QuantisedMatrix {
+            outputs,
+            inputs,
+            codes: codes.to_vec(),
+            fine: vec![],
+            fine_bits: 7,
+            scales: vec![1.0; outputs],
+        }
     }
 
     #[test]
@@ -94,18 +96,9 @@ mod tests {
         let matrix = matrix(3, 5, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
         let grid = TileGrid::new(3, 5, 4, 2);
         assert_eq!((grid.k_tiles, grid.m_tiles, grid.count()), (2, 2, 4));
-        assert_eq!(tile_codes(&matrix, grid, 0, 0), [1, 6, 2, 7, 3, 8, 4, 9]);
-        assert_eq!(tile_codes(&matrix, grid, 1, 0), [5, 10, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(tile_codes(&matrix, grid, 0, 1), [11, 0, 12, 0, 13, 0, 14, 0]);
-        assert_eq!(tile_codes(&matrix, grid, 1, 1), [15, 0, 0, 0, 0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn tiles_of_zeros_are_left_out_but_for_one() {
-        let sparse = matrix(1, 6, &[0, 0, 1, 2, 0, 0]);
-        let grid = TileGrid::new(1, 6, 2, 1);
-        assert_eq!(needed_tiles(&sparse, grid, 0), [(1, vec![1, 2])]);
-        let empty = matrix(1, 6, &[0; 6]);
-        assert_eq!(needed_tiles(&empty, grid, 0), [(0, vec![0, 0])]);
+        assert_eq!(tile_codes(&matrix, &matrix.codes, grid, 0, 0), [1, 6, 2, 7, 3, 8, 4, 9]);
+        assert_eq!(tile_codes(&matrix, &matrix.codes, grid, 1, 0), [5, 10, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tile_codes(&matrix, &matrix.codes, grid, 0, 1), [11, 0, 12, 0, 13, 0, 14, 0]);
+        assert_eq!(tile_codes(&matrix, &matrix.codes, grid, 1, 1), [15, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

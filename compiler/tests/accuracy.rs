@@ -2,7 +2,7 @@
 
 mod problem;
 
-use litecore_compiler::{CompileOptions, GainPolicy, compile_expert, compile_linear};
+use litecore_compiler::{CompileOptions, Pass, PassSet, compile_expert, compile_linear};
 use litecore_kernels::program::{Converters, Fast, Workspace, execute};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
@@ -110,12 +110,13 @@ fn an_expert_keeps_thirty_decibels_on_inputs_it_was_not_compiled_on() {
 fn chosen_gain_beats_unity_gain_by_ten_decibels() {
     let chip = chip("ref-64-eo", &[]);
     let expert = SampleExpert::gaussian(31, 128, 128);
-    let snr = |gain| {
-        let options = CompileOptions { gain, ..CompileOptions::default() };
+    let snr = |passes| {
+        let options = CompileOptions { passes, ..CompileOptions::default() };
         let compiled = compile_expert(&chip, &expert.weights(), &[], &options).expect("Gaussian");
         compiled.report.snr_db.expect("noisy")
     };
-    let (chosen, unity) = (snr(GainPolicy::FromSamples), snr(GainPolicy::Unity));
+    let all = PassSet::default();
+    let (chosen, unity) = (snr(all), snr(all.without(Pass::Gain).expect("a choice")));
     assert!(chosen > unity + 10.0, "chosen {chosen:.1} dB, unity {unity:.1} dB");
 }
 

@@ -3,7 +3,7 @@
 #[path = "problem/model.rs"]
 mod problem;
 
-use litecore_compiler::{ArtifactProblem, CompiledModel};
+use litecore_compiler::{ArtifactProblem, ArtifactReader, CompiledModel};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -11,36 +11,79 @@ static BYTES: LazyLock<Vec<u8>> =
     LazyLock::new(|| problem::compiled().to_bytes().expect("memory does not refuse"));
 
 const DIGEST: usize = 32;
-const HEADER: usize = 28;
+const END: usize = 8;
+const HEADER: usize = 12;
 
 fn problem_with(bytes: &[u8]) -> ArtifactProblem {
     *CompiledModel::from_bytes(bytes, "test").expect_err("damaged").problem
 }
 
-/// The bytes with another metadata, lengths and digest made right again.
-fn with_metadata(change: impl FnOnce(String) -> String) -> Vec<u8> {
-    let metadata = metadata_range();
-    let text = String::from_utf8(BYTES[metadata.clone()].to_vec()).expect("JSON is text");
+/// The JSON index of the file.
+fn index_range(bytes: &[u8]) -> std::ops::Range<usize> {
+    let end = bytes.len() - END - DIGEST - 8;
+    let length = u64::from_le_bytes(bytes[end..end + 8].try_into().expect("eight bytes"));
+    end - usize::try_from(length).expect("in memory")..end
+}
+
+/// The JSON metadata of the first expert.
+fn first_record(bytes: &[u8]) -> std::ops::Range<usize> {
+    let index: serde_json::Value =
+        serde_json::from_slice(&bytes[index_range(bytes)]).expect("JSON");
+    let dense = index["dense"].as_array().expect("tensors").iter().map(|tensor| {
+        let shape = tensor["shape"].as_array().expect("a shape").iter();
+        4 * shape.map(|length| length.as_u64().expect("a length")).product::<u64>()
+    });
+    let start = HEADER + usize::try_from(dense.sum::<u64>()).expect("small");
+    let length = index["experts"][0]["metadata"].as_u64().expect("a length");
+    start..start + usize::try_from(length).expect("small")
+}
+
+/// The bytes with another piece of JSON, lengths and digest made right again.
+fn with_changed(
+    range: std::ops::Range<usize>,
+    in_record: bool,
+    change: impl FnOnce(String) -> String,
+) -> Vec<u8> {
+    let text = String::from_utf8(BYTES[range.clone()].to_vec()).expect("JSON is text");
     let changed = change(text.clone());
     assert_ne!(text, changed, "nothing was changed");
-    let mut bytes = BYTES[..HEADER].to_vec();
-    bytes[12..20].copy_from_slice(&(changed.len() as u64).to_le_bytes());
+    let mut bytes = BYTES[..range.start].to_vec();
     bytes.extend_from_slice(changed.as_bytes());
-    bytes.extend_from_slice(&BYTES[metadata.end..]);
+    bytes.extend_from_slice(&BYTES[range.end..]);
+    let end = bytes.len() - END - DIGEST - 8;
+    if in_record {
+        // The index says how long the record is; a length of as many digits keeps the rest.
+        let (old, new) = (range.len().to_string(), changed.len().to_string());
+        assert_eq!(old.len(), new.len(), "the test needs a change of fewer bytes");
+        let key = format!("\"metadata\":{old}");
+        let at = index_at(&bytes[..end], &key);
+        bytes[at..at + key.len()].copy_from_slice(format!("\"metadata\":{new}").as_bytes());
+    } else {
+        bytes[end..end + 8].copy_from_slice(&(changed.len() as u64).to_le_bytes());
+    }
     seal(&mut bytes);
     bytes
 }
 
-fn metadata_range() -> std::ops::Range<usize> {
-    let length = u64::from_le_bytes(BYTES[12..20].try_into().expect("eight bytes"));
-    HEADER..HEADER + usize::try_from(length).expect("in memory")
+/// Where the index first says this.
+fn index_at(bytes: &[u8], key: &str) -> usize {
+    let start = bytes.windows(8).rposition(|window| window == b"{\"chip\":").expect("an index");
+    start + bytes[start..].windows(key.len()).position(|w| w == key.as_bytes()).expect("the key")
+}
+
+fn with_index(change: impl FnOnce(String) -> String) -> Vec<u8> {
+    with_changed(index_range(&BYTES), false, change)
+}
+
+fn with_metadata(change: impl FnOnce(String) -> String) -> Vec<u8> {
+    with_changed(first_record(&BYTES), true, change)
 }
 
 /// Makes the digest right.
 fn seal(bytes: &mut [u8]) {
-    let end = bytes.len() - DIGEST;
+    let end = bytes.len() - END - DIGEST;
     let digest = blake3::hash(&bytes[..end]);
-    bytes[end..].copy_from_slice(digest.as_bytes());
+    bytes[end..end + DIGEST].copy_from_slice(digest.as_bytes());
 }
 
 #[test]
@@ -59,17 +102,43 @@ fn what_is_written_is_what_is_read() {
 #[test]
 fn the_beginning_of_the_format_is_frozen() {
     assert_eq!(&BYTES[..8], b"LCMODEL\0");
-    assert_eq!(BYTES[8..12], [1, 0, 0, 0]);
-    assert_eq!(&BYTES[HEADER..HEADER + 9], br#"{"chip":""#);
-    let end = BYTES.len() - DIGEST;
-    assert_eq!(BYTES[end..], *blake3::hash(&BYTES[..end]).as_bytes());
+    assert_eq!(BYTES[8..12], [2, 0, 0, 0]);
     // Dense tensors come first, by name: `embed.weight`.
     let model = problem::compiled();
     let first = model.dense["embed.weight"].data[0];
-    assert_eq!(BYTES[metadata_range().end..][..4], first.to_le_bytes());
-    // The last tile's last code comes last.
+    assert_eq!(BYTES[HEADER..HEADER + 4], first.to_le_bytes());
+    // A record begins with its program, and the last one ends with the last tile's last code.
+    assert_eq!(&BYTES[first_record(&BYTES)][..12], br#"{"program":{"#);
     let last = model.experts.values().next_back().expect("experts").tiles.last().expect("tiles");
-    assert_eq!(BYTES[end - 1].cast_signed(), *last.codes.last().expect("codes"));
+    let index = index_range(&BYTES);
+    assert_eq!(BYTES[index.start - 1].cast_signed(), *last.codes.last().expect("codes"));
+    assert_eq!(&BYTES[index.start..index.start + 9], br#"{"chip":""#);
+    let end = BYTES.len() - END - DIGEST;
+    assert_eq!(index.end, end - 8);
+    assert_eq!(BYTES[end..end + DIGEST], *blake3::hash(&BYTES[..end]).as_bytes());
+    assert_eq!(&BYTES[end + DIGEST..], b"LCEND\0\0\0");
+}
+
+#[test]
+fn single_experts_can_be_read() {
+    let model = problem::compiled();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("model.lcp");
+    model.write(&path).expect("writable");
+    let mut reader = ArtifactReader::open(&path).expect("whole");
+    assert_eq!(
+        reader.experts().collect::<Vec<_>>(),
+        model.experts.keys().copied().collect::<Vec<_>>()
+    );
+    assert_eq!((reader.chip(), reader.config()), (&model.chip, &model.config));
+    // The last one first: order does not matter.
+    for (place, program) in model.experts.iter().rev() {
+        let (found, report) = reader.expert(*place).expect("readable").expect("there");
+        assert_eq!((&found, &report), (&**program, &model.reports[place]));
+    }
+    let elsewhere = (9, *model.experts.keys().map(|(_, key)| key).next().expect("experts"));
+    assert!(reader.expert(elsewhere).expect("readable").is_none());
+    assert_eq!(reader.dense().expect("readable"), model.dense);
 }
 
 #[test]
@@ -84,28 +153,33 @@ fn other_files_are_not_compiled_models() {
 }
 
 #[test]
-fn a_newer_version_says_so() {
+fn another_version_says_so() {
     let mut bytes = BYTES.clone();
-    bytes[8] = 2;
-    seal(&mut bytes);
+    bytes[8] = 3;
     let problem = problem_with(&bytes);
     assert!(
-        matches!(problem, ArtifactProblem::VersionTooNew { found: 2, supported: 1 }),
+        matches!(problem, ArtifactProblem::VersionTooNew { found: 3, supported: 2 }),
+        "{problem}"
+    );
+    bytes[8] = 1;
+    let problem = problem_with(&bytes);
+    assert!(
+        matches!(problem, ArtifactProblem::VersionTooOld { found: 1, supported: 2 }),
         "{problem}"
     );
 }
 
 #[test]
 fn truncation_names_the_byte() {
-    for at in [5, 10, 20, 27, 28, 1000, BYTES.len() - 1] {
+    for at in [5, 10, 11, 12, 60, 1000, BYTES.len() - 1] {
         match problem_with(&BYTES[..at]) {
-            ArtifactProblem::Truncated { at: found, .. } => assert_eq!(found, at as u64),
+            ArtifactProblem::Truncated { at: found } => assert_eq!(found, at as u64),
             other => panic!("{at}: {other}"),
         }
     }
     let mut longer = BYTES.clone();
     longer.push(0);
-    assert!(matches!(problem_with(&longer), ArtifactProblem::TrailingBytes { .. }));
+    assert!(matches!(problem_with(&longer), ArtifactProblem::Truncated { .. }));
 }
 
 #[test]
@@ -116,7 +190,8 @@ fn damage_names_both_digests() {
     let ArtifactProblem::DigestMismatch { expected, found } = problem_with(&bytes) else {
         panic!("not a digest mismatch")
     };
-    assert_eq!(expected.as_bytes()[..], BYTES[BYTES.len() - DIGEST..]);
+    let end = BYTES.len() - END - DIGEST;
+    assert_eq!(expected.as_bytes()[..], BYTES[end..end + DIGEST]);
     assert_ne!(expected, found);
 }
 
@@ -127,7 +202,7 @@ fn claimed_sizes_are_never_believed() {
     };
     let problem = replace("\"tables\":[5,5,6]", "\"tables\":[5,5,4611686018427387904]");
     assert!(matches!(problem, ArtifactProblem::PayloadLength { .. }), "{problem}");
-    let problem = replace("\"tiles\":6,", "\"tiles\":18446744073709551615,");
+    let problem = replace("\"tiles\":[", "\"tiles\":[\"tokens\",");
     assert!(matches!(problem, ArtifactProblem::PayloadLength { .. }), "{problem}");
     let problem = replace(
         "{\"kind\":\"f32\",\"len\":6,\"address\":0}",
@@ -137,18 +212,27 @@ fn claimed_sizes_are_never_believed() {
         matches!(problem, ArtifactProblem::TooLarge { what: "buffer elements", .. }),
         "{problem}"
     );
-    let problem = replace("\"layers\":2,", "\"layers\":16777216,");
+    let of_index = |from: &'static str, to: &'static str| {
+        problem_with(&with_index(move |text| text.replacen(from, to, 1)))
+    };
+    let problem = of_index("\"layers\":2,", "\"layers\":16777216,");
     assert!(matches!(problem, ArtifactProblem::DenseTensor { .. }), "{problem}");
+    let problem = of_index("\"payload\":", "\"payload\":1844674407370955");
+    assert!(
+        matches!(problem, ArtifactProblem::PayloadLength { .. } | ArtifactProblem::Metadata { .. }),
+        "{problem}"
+    );
     let mut bytes = BYTES.clone();
-    bytes[12..20].fill(0xff);
+    let length = index_range(&BYTES).end;
+    bytes[length..length + 8].fill(0xff);
     seal(&mut bytes);
-    assert!(matches!(problem_with(&bytes), ArtifactProblem::Truncated { .. }));
+    assert!(matches!(problem_with(&bytes), ArtifactProblem::PayloadLength { .. }));
 }
 
 #[test]
 fn contents_must_be_those_of_the_model() {
     let replace = |from: &'static str, to: &'static str| {
-        problem_with(&with_metadata(move |text| text.replacen(from, to, 1)))
+        problem_with(&with_index(move |text| text.replacen(from, to, 1)))
     };
     let problem = replace("\"shape\":[5,6]", "\"shape\":[6,5]");
     assert!(matches!(problem, ArtifactProblem::DenseTensor { .. }), "{problem}");
@@ -161,7 +245,8 @@ fn contents_must_be_those_of_the_model() {
     assert!(matches!(problem, ArtifactProblem::Chip { .. }), "{problem}");
     let problem = replace("\"chip\":", "\"chop\":");
     assert!(matches!(problem, ArtifactProblem::Metadata { .. }), "{problem}");
-    let problem = replace("\"shift\":", "\"shift\":9");
+    let problem =
+        problem_with(&with_metadata(|text| text.replacen("\"shift\":", "\"shift\":9", 1)));
     assert!(
         matches!(problem, ArtifactProblem::Metadata { .. } | ArtifactProblem::Refused { .. }),
         "{problem}"
@@ -172,11 +257,10 @@ fn contents_must_be_those_of_the_model() {
 fn a_program_the_verifier_refuses_is_refused() {
     // A settle that waits for nothing: the stream after it may come too early.
     let problem = problem_with(&with_metadata(|text| {
-        text.replacen(
-            "{\"do\":\"settle\",\"array\":0,\"bank\":0,\"after\":[2]}",
-            "{\"do\":\"settle\",\"array\":0,\"bank\":0}",
-            1,
-        )
+        let settle = text.find("{\"do\":\"settle\"").expect("a settle");
+        let after = settle + text[settle..].find(",\"after\":[").expect("it waits");
+        let end = after + text[after..].find(']').expect("a list") + 1;
+        [&text[..after], &text[end..]].concat()
     }));
     assert!(matches!(problem, ArtifactProblem::Refused { place: (0, _), .. }), "{problem}");
 }
@@ -185,10 +269,21 @@ fn a_program_the_verifier_refuses_is_refused() {
 fn an_expert_of_another_width_is_refused() {
     // The hidden vectors, five wide, are a sound result; but the model is six wide.
     let problem = problem_with(&with_metadata(|text| {
-        text.replacen("{\"do\":\"move_out\",\"from\":0", "{\"do\":\"move_out\",\"from\":5", 1)
+        let hidden = text.find("{\"do\":\"swiglu\"").expect("a product");
+        let to = hidden + text[hidden..].find("\"to\":").expect("a buffer") + 5;
+        let end = to + text[to..].find([',', '}']).expect("a number");
+        let hidden = text[to..end].to_owned();
+        text.replace(
+            "{\"do\":\"move_out\",\"from\":0",
+            &format!("{{\"do\":\"move_out\",\"from\":{hidden}"),
+        )
     }));
     assert!(
-        matches!(problem, ArtifactProblem::ExpertWidth { inputs: 6, outputs: 5, width: 6, .. }),
+        matches!(
+            problem,
+            ArtifactProblem::ExpertWidth { inputs: 6, outputs: 5, width: 6, .. }
+                | ArtifactProblem::Refused { .. }
+        ),
         "{problem}"
     );
 }
@@ -196,8 +291,7 @@ fn an_expert_of_another_width_is_refused() {
 #[test]
 fn a_tensor_that_is_not_finite_is_refused() {
     let mut bytes = BYTES.clone();
-    let first = metadata_range().end;
-    bytes[first..first + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes[HEADER..HEADER + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     seal(&mut bytes);
     let problem = problem_with(&bytes);
     assert!(
@@ -241,9 +335,10 @@ proptest! {
     fn forged_files_never_panic(
         positions in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         digits in any::<bool>(),
+        in_index in any::<bool>(),
     ) {
         let mut bytes = BYTES.clone();
-        let metadata = metadata_range();
+        let metadata = if in_index { index_range(&BYTES) } else { first_record(&BYTES) };
         for (position, value) in positions {
             // Most of the danger is in the numbers of the metadata.
             let position = metadata.start + position.index(metadata.len());

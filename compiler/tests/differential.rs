@@ -4,7 +4,7 @@
 mod problem;
 
 use litecore_compiler::{
-    CompileError, CompileOptions, MatrixReport, compile_expert, compile_linear,
+    CompileError, CompileOptions, MatrixReport, PassSet, compile_expert, compile_linear,
 };
 use litecore_kernels::math::silu;
 use litecore_kernels::program::{Converters, Fast, Reference, Workspace, execute};
@@ -104,6 +104,11 @@ fn small_chips() -> impl Strategy<Value = ChipDescription> {
     )
 }
 
+/// The passes that every program needs: weights and inputs are those of the layer.
+fn plain() -> CompileOptions {
+    CompileOptions { passes: PassSet::needed(), symbols_max: 64, ..CompileOptions::default() }
+}
+
 /// Zeroes some weights, in runs, so that whole tiles and rows vanish.
 fn sparsify(weights: &mut [f32], run: usize, every: usize) {
     for (index, run) in weights.chunks_mut(run).enumerate() {
@@ -131,7 +136,7 @@ proptest! {
         let x = normals(key ^ 1, symbols * inputs);
         let samples = if with_samples { normals(key ^ 2, 9 * inputs) } else { Vec::new() };
         let compiled = compile_linear(
-            &chip, "l", &weights, outputs, inputs, &samples, &CompileOptions::default(),
+            &chip, "l", &weights, outputs, inputs, &samples, &plain(),
         );
         let compiled = match compiled {
             Ok(compiled) => compiled,
@@ -156,7 +161,7 @@ proptest! {
         let expert = SampleExpert::gaussian(key, width, expert_width);
         let mut weights = expert.weights();
         weights.name = &name;
-        let compiled = match compile_expert(&chip, &weights, &[], &CompileOptions::default()) {
+        let compiled = match compile_expert(&chip, &weights, &[], &plain()) {
             Ok(compiled) => compiled,
             Err(CompileError::PassBug { violations, .. }) => {
                 return Err(TestCaseError::fail(format!("{violations:?}")));

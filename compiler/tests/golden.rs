@@ -49,3 +49,14 @@ fn an_expert_on_two_banks() {
     let compiled = compile_expert(&chip, &expert, &[], &options).expect("small");
     check("expert-4x6.program", &compiled.program, &chip);
 }
+
+#[test]
+fn a_linear_layer_in_parts() {
+    let chip = problem::chip("tiny-4", &[]);
+    let options = CompileOptions { symbols_max: 24, batch: Some(24), ..CompileOptions::default() };
+    let weights = weights(3, 10, 7);
+    let compiled = compile_linear(&chip, "in parts", &weights, 3, 10, &[], &options);
+    let program = compiled.expect("small").program;
+    assert!(program.steps.iter().any(|step| step.symbols.from == 8), "parts of eight");
+    check("linear-in-parts.program", &program, &chip);
+}

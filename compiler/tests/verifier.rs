@@ -2,11 +2,11 @@
 
 mod problem;
 
-use litecore_compiler::{CompileOptions, compile_linear};
+use litecore_compiler::{CompileOptions, compile_expert, compile_linear};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
-    Action, BufferId, ElementKind, Program, Step, StepIndex, TableId, TileId, VerifiedProgram,
-    Violation,
+    Action, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId, TileId,
+    VerifiedProgram, Violation,
 };
 use problem::{SampleExpert, chip, normals};
 
@@ -97,40 +97,14 @@ fn empty_buffer() {
 
 #[test]
 fn not_connected() {
-    let (chip, mut program) = good();
-    // The settle of the second bank goes ahead of the first bank's stream.
-    let (stream, settle) = (position(&program, 0, is_stream), position(&program, 1, is_settle));
-    let moved = program.steps[settle].clone();
-    let Action::Settle { array, bank } = moved.action else { panic!("a settle") };
-    program.steps[stream + 1].after.clear();
-    let load = position(&program, 1, is_load);
-    program.steps.swap(load, stream);
-    let number = |index: usize| StepIndex(u32::try_from(index).expect("few steps"));
-    for step in &mut program.steps {
-        for after in &mut step.after {
-            if *after == number(load) {
-                *after = number(stream);
-            } else if *after == number(stream) {
-                *after = number(load);
-            }
+    // The second bank's settle connects the first one once more.
+    let damage = |p: &mut Program| {
+        let step = position(p, 1, is_settle);
+        if let Action::Settle { bank, .. } = &mut p.steps[step].action {
+            assert_eq!(std::mem::take(bank), 1);
         }
-        step.after.sort_unstable();
-    }
-    program.steps.swap(settle, load);
-    for step in &mut program.steps {
-        for after in &mut step.after {
-            if *after == number(settle) {
-                *after = number(load);
-            } else if *after == number(load) {
-                *after = number(settle);
-            }
-        }
-        step.after.sort_unstable();
-    }
-    assert_has!(
-        violations(&chip, program),
-        Violation::NotConnected { array: a, connected: c, .. } if *a == array && *c == bank
-    );
+    };
+    assert_has!(after(damage), Violation::NotConnected { array: 0, bank: 1, connected: 0, .. });
 }
 
 #[test]
@@ -373,10 +347,147 @@ fn accumulator_overflow() {
 fn move_count() {
     let damage = |p: &mut Program| _ = p.steps.pop();
     assert_has!(after(damage), Violation::MoveCount { moves_in: 1, moves_out: 0 });
+}
+
+#[test]
+fn moved_twice_and_never_moved() {
     let damage = |p: &mut Program| {
         let again = p.steps[0].clone();
         let last = StepIndex(u32::try_from(p.steps.len() - 1).expect("few"));
-        p.steps.push(Step { action: again.action, after: vec![last] });
+        p.steps.push(Step::new(again.action, vec![last]));
     };
-    assert_has!(after(damage), Violation::MoveCount { moves_in: 2, moves_out: 1 });
+    assert_has!(after(damage), Violation::MovedTwice { symbol: 0, .. });
+    let damage = |p: &mut Program| p.steps[0].symbols = Symbols { from: 0, to: 7 };
+    let found = after(damage);
+    assert_has!(&found, Violation::NotMoved { inward: true, symbol: 7 });
+    // The last symbol is not there to be quantised either.
+    assert_has!(&found, Violation::ReadBeforeWritten { buffer: BufferId(0), symbol: 7, .. });
+}
+
+#[test]
+fn empty_range() {
+    let damage = |p: &mut Program| p.steps[1].symbols = Symbols { from: 8, to: 9 };
+    assert_has!(after(damage), Violation::EmptyRange { symbols: Symbols { from: 8, .. }, .. });
+    let damage = |p: &mut Program| p.steps[1].symbols = Symbols { from: 3, to: 3 };
+    assert_has!(after(damage), Violation::EmptyRange { symbols: Symbols { from: 3, .. }, .. });
+}
+
+#[test]
+fn a_load_that_a_short_run_drops_serves_no_stream_of_it() {
+    // The stream goes from the first symbol on, its load only from the second.
+    for like in [is_load, is_settle] {
+        let damage = |p: &mut Program| {
+            let step = position(p, 0, like);
+            p.steps[step].symbols = Symbols { from: 1, to: 8 };
+        };
+        assert_has!(after(damage), Violation::NotSettled { array: 0, .. });
+    }
+}
+
+#[test]
+fn packings_that_read_both_quadratures_need_them() {
+    let damage = |p: &mut Program| p.tiles[1].packing = Packing::Rows;
+    assert_has!(
+        after(damage),
+        Violation::NeedsQuadrature { tile: TileId(1), packing: Packing::Rows }
+    );
+}
+
+#[test]
+fn pairs_are_not_divided() {
+    let damage = |p: &mut Program| {
+        for tile in &mut p.tiles {
+            tile.packing = Packing::Tokens;
+        }
+        let stream = position(p, 0, is_stream);
+        p.steps[stream].symbols = Symbols { from: 1, to: 8 };
+    };
+    assert_has!(after(damage), Violation::DividedPair { from: 1, .. });
+}
+
+#[test]
+fn parts_that_do_not_meet_need_not_wait_and_parts_that_do_must() {
+    let (chip, mut program) = good();
+    // The quantisation in two halves; the streams still wait for the first only.
+    let quantise = position(&program, 0, is_quantise);
+    let stream = position(&program, 0, is_stream);
+    assert!(quantise < stream);
+    program.steps[quantise].symbols = Symbols { from: 0, to: 4 };
+    let mut rest = program.steps[quantise].clone();
+    rest.symbols = Symbols { from: 4, to: 8 };
+    program.steps.insert(quantise + 1, rest);
+    let moved = |step: &mut StepIndex| {
+        if step.0 as usize > quantise {
+            step.0 += 1;
+        }
+    };
+    for step in &mut program.steps[quantise + 2..] {
+        step.after.iter_mut().for_each(moved);
+    }
+    let found = violations(&chip, program.clone());
+    let quantise = StepIndex(u32::try_from(quantise).expect("few"));
+    let second = StepIndex(quantise.0 + 1);
+    let unordered = |v: &Violation| matches!(v, Violation::Unordered { conflicts_with, .. } if *conflicts_with == second);
+    assert!(found.iter().any(unordered), "{found:?}");
+    // Waiting for the second is waiting for the first: they share a lane.
+    for step in &mut program.steps {
+        if let Some(wait) = step.after.iter_mut().find(|wait| **wait == quantise) {
+            *wait = second;
+        }
+    }
+    assert_eq!(VerifiedProgram::new(program, &chip).map(|_| ()), Ok(()));
+}
+
+#[test]
+fn every_wait_of_a_schedule_is_needed() {
+    // Dropping any one wait of any step must be found: the scheduler names no more than it must.
+    let chip = chip("tiny-4", &[("array.banks", "2"), ("array.arrays", "2")]);
+    let expert = SampleExpert::gaussian(7, 12, 8);
+    let options = CompileOptions { symbols_max: 24, ..CompileOptions::default() };
+    let compiled = compile_expert(&chip, &expert.weights(), &[], &options).expect("small");
+    let program = Program::clone(&compiled.program);
+    let mut dropped = 0;
+    for step in 0..program.steps.len() {
+        for wait in 0..program.steps[step].after.len() {
+            let mut damaged = program.clone();
+            damaged.steps[step].after.remove(wait);
+            let found = VerifiedProgram::new(damaged, &chip);
+            // Cells may be connected ahead of time, in vain; such a settle could wait for nothing.
+            if is_settle(&program.steps[step].action) && found.is_ok() {
+                continue;
+            }
+            assert!(found.is_err(), "step {step} need not wait for its {wait}th");
+            dropped += 1;
+        }
+    }
+    assert!(dropped > 30, "{dropped}");
+}
+
+#[test]
+fn too_many_regions() {
+    let damage = |p: &mut Program| {
+        // Four thousand streams, each at an offset and a range of its own.
+        let stream = position(p, 0, is_stream);
+        let again = p.steps[stream].clone();
+        p.symbols_max = 4096;
+        p.buffers[1].len = 4096;
+        p.buffers[0].len = 4096;
+        for index in 0..4096_u32 {
+            let mut step = again.clone();
+            step.symbols = Symbols { from: u64::from(index), to: u64::MAX };
+            if let Action::Stream { from_offset, .. } = &mut step.action {
+                *from_offset = index;
+            }
+            p.steps.push(step);
+        }
+    };
+    let chip = chip("tiny-4", &[("array.banks", "2"), ("memory.sram_bytes", "1099511627776")]);
+    let (_, mut program) = good();
+    damage(&mut program);
+    let mut address = 0;
+    for buffer in &mut program.buffers {
+        buffer.address = address;
+        address += buffer.bytes_per_symbol() as u64 * program.symbols_max;
+    }
+    assert_has!(violations(&chip, program), Violation::TooManyRegions { buffer: BufferId(1), .. });
 }

@@ -7,11 +7,12 @@
 //! name     UTF-8                                chip     UTF-8
 //! buffers  24 bytes each: kind (u32), zero (u32), len (u64), address (u64)
 //! tables   each: count (u64), then count f32
+//! packings one byte for each tile: 0 conjugate, 1 rows, 2 tokens
 //! tiles    each: count (u64), then count i8
-//! steps    each: 40 bytes, below, then the steps it waits for (u32 each)
+//! steps    each: 56 bytes, below, then the steps it waits for (u32 each)
 //! ```
 //!
-//! Header: 0 magic "LCIM", 4 version (u16), 6 packing (u16), 8 rows (u32), 12 columns (u32),
+//! Header: 0 magic "LCIM", 4 version (u16), 6 zero (u16), 8 rows (u32), 12 columns (u32),
 //! 16 symbols max (u64), 24 useful multiply-accumulates per symbol (u64), 32 name length (u32),
 //! 36 chip length (u32), 40 buffers (u32), 44 tables (u32), 48 tiles (u32), 52 steps (u32),
 //! 56 zero. Reading checks lengths and numbers, not what a program may do: that is the verifier's.
@@ -26,7 +27,7 @@ pub const IMAGE_HEADER_BYTES: usize = 64;
 /// Bytes of a buffer record.
 pub const BUFFER_BYTES: usize = 24;
 /// Bytes of a step record, without the steps it waits for.
-pub const STEP_BYTES: usize = 40;
+pub const STEP_BYTES: usize = 56;
 
 const MAGIC: [u8; 4] = *b"LCIM";
 
@@ -37,8 +38,6 @@ pub struct ImageHeader<'a> {
     pub name: &'a str,
     /// The chip model it is for.
     pub chip: &'a str,
-    /// How operands are laid onto cells; 0 is conjugate folding.
-    pub packing: u16,
     /// Physical rows of an array.
     pub rows: u32,
     /// Physical columns of an array.
@@ -72,7 +71,8 @@ pub struct ImageBuffer {
 ///
 /// Layout: 0 kind (u16), 2 array (u16), 4 bank (u16), 6 shift (u8), 7 accumulate shift (u8),
 /// 8 first (u32), 12 a (u32), 16 b (u32), 20 c (u32), 24 d (u32), 28 from offset (u32), 32 to
-/// offset (u32), 36 number of steps it waits for (u32).
+/// offset (u32), 36 number of steps it waits for (u32), 40 first symbol (u64), 48 the symbol after the
+/// last (u64; all ones for a step on all symbols).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageStep {
     /// See [`step`].
@@ -99,6 +99,10 @@ pub struct ImageStep {
     pub from_offset: u32,
     /// First accumulator of the slice.
     pub to_offset: u32,
+    /// First symbol of the run that the step works on.
+    pub symbols_from: u64,
+    /// The symbol after the last one.
+    pub symbols_to: u64,
 }
 
 /// Numbers of the kinds of step, with the meaning of operands `a`, `b`, `c`, `d`.
@@ -119,6 +123,8 @@ pub mod step {
     pub const SWIGLU: u16 = 7;
     /// a: from.
     pub const MOVE_OUT: u16 = 8;
+    /// a: from, b: table, c: to, d: elements rotated together.
+    pub const ROTATE: u16 = 9;
 }
 
 /// Why bytes are not an image.
@@ -149,6 +155,8 @@ pub enum ImagePart {
     Buffers,
     /// The tables.
     Tables,
+    /// The tiles' packings.
+    Packings,
     /// The tiles.
     Tiles,
     /// The steps.
@@ -161,6 +169,7 @@ pub struct Image<'a> {
     header: ImageHeader<'a>,
     buffers: &'a [u8],
     tables: &'a [u8],
+    packings: &'a [u8],
     tiles: &'a [u8],
     steps: &'a [u8],
 }
@@ -184,7 +193,6 @@ impl<'a> Image<'a> {
         let header = ImageHeader {
             name,
             chip,
-            packing: u16_at(start, 6),
             rows: u32_at(start, 8),
             columns: u32_at(start, 12),
             symbols_max: u64_at(start, 16),
@@ -197,6 +205,7 @@ impl<'a> Image<'a> {
         let buffers = u64::from(header.buffers).saturating_mul(BUFFER_BYTES as u64);
         let buffers = take(&mut rest, buffers, ImagePart::Buffers)?;
         let tables = take_counted(&mut rest, header.tables, 4, ImagePart::Tables)?;
+        let packings = take(&mut rest, u64::from(header.tiles), ImagePart::Packings)?;
         let tiles = take_counted(&mut rest, header.tiles, 1, ImagePart::Tiles)?;
         let steps = rest;
         for _ in 0..header.steps {
@@ -207,7 +216,7 @@ impl<'a> Image<'a> {
         if !rest.is_empty() {
             return Err(MalformedImage::Long(rest.len()));
         }
-        Ok(Self { header, buffers, tables, tiles, steps })
+        Ok(Self { header, buffers, tables, packings, tiles, steps })
     }
 
     /// The header.
@@ -230,10 +239,10 @@ impl<'a> Image<'a> {
         (0..self.header.tables).map(move |_| counted(&mut rest, 4))
     }
 
-    /// The tiles' codes, two's complement, in order.
-    pub fn tiles(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+    /// The tiles, in order: the number of the packing, and the codes, two's complement.
+    pub fn tiles(&self) -> impl Iterator<Item = (u8, &'a [u8])> + Clone + use<'a> {
         let mut rest = self.tiles;
-        (0..self.header.tiles).map(move |_| counted(&mut rest, 1))
+        self.packings.iter().map(move |&packing| (packing, counted(&mut rest, 1)))
     }
 
     /// The steps, in order, each with the numbers of those it waits for.
@@ -272,7 +281,7 @@ impl ExactSizeIterator for StepNumbers<'_> {}
 
 /// Writes an image part by part, in order, to anything that takes bytes.
 ///
-/// Order: as many buffers, tables, tiles and steps as the header says, in this order.
+/// Order: as many buffers and tables, the packings, tiles and steps as the header says, in this order.
 pub struct ImageWriter<F> {
     sink: F,
 }
@@ -284,7 +293,6 @@ impl<F: FnMut(&[u8])> ImageWriter<F> {
         let len = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
         put(&mut out, 0, &MAGIC);
         put(&mut out, 4, &IMAGE_VERSION.to_le_bytes());
-        put(&mut out, 6, &header.packing.to_le_bytes());
         put(&mut out, 8, &header.rows.to_le_bytes());
         put(&mut out, 12, &header.columns.to_le_bytes());
         put(&mut out, 16, &header.symbols_max.to_le_bytes());
@@ -322,6 +330,15 @@ impl<F: FnMut(&[u8])> ImageWriter<F> {
         self.pad(numbers.len() * 4);
     }
 
+    /// Writes the packings of all tiles.
+    pub fn packings(&mut self, packings: impl ExactSizeIterator<Item = u8>) {
+        let len = packings.len();
+        for packing in packings {
+            (self.sink)(&[packing]);
+        }
+        self.pad(len);
+    }
+
     /// Writes one tile.
     pub fn tile(&mut self, codes: &[i8]) {
         (self.sink)(&(codes.len() as u64).to_le_bytes());
@@ -351,6 +368,8 @@ impl<F: FnMut(&[u8])> ImageWriter<F> {
         put(&mut out, 28, &step.from_offset.to_le_bytes());
         put(&mut out, 32, &step.to_offset.to_le_bytes());
         put(&mut out, 36, &count.to_le_bytes());
+        put(&mut out, 40, &step.symbols_from.to_le_bytes());
+        put(&mut out, 48, &step.symbols_to.to_le_bytes());
         (self.sink)(&out);
         let len = after.len() * 4;
         for number in after {
@@ -380,6 +399,8 @@ fn step_of(record: &[u8]) -> ImageStep {
         d: u32_at(record, 24),
         from_offset: u32_at(record, 28),
         to_offset: u32_at(record, 32),
+        symbols_from: u64_at(record, 40),
+        symbols_to: u64_at(record, 48),
     }
 }
 
@@ -431,6 +452,7 @@ impl fmt::Display for ImagePart {
             Self::Chip => "chip",
             Self::Buffers => "buffers",
             Self::Tables => "tables",
+            Self::Packings => "packings",
             Self::Tiles => "tiles",
             Self::Steps => "steps",
         })

@@ -143,4 +143,6 @@ pub mod component {
     pub const WEIGHT_FETCH: u32 = 10;
     /// The link to the host.
     pub const HOST_LINK: u32 = 11;
+    /// Reading the steps of a program.
+    pub const COMMAND: u32 = 12;
 }

@@ -1,7 +1,7 @@
 //! Programs as a card takes them: bytes.
 
 use litecore_firmware_proto::image::{ImageBuffer, ImageHeader, ImageStep, ImageWriter, step};
-use litecore_types::program::{Action, ElementKind, Packing, Program};
+use litecore_types::program::{Action, ElementKind, Packing, Program, Symbols};
 
 /// The wire form of a program; the layout is in `litecore_firmware_proto::image`.
 ///
@@ -13,9 +13,6 @@ pub fn encode_image(program: &Program) -> Vec<u8> {
     let header = ImageHeader {
         name: &program.name,
         chip: &program.chip,
-        packing: match program.packing {
-            Packing::Conjugate => 0,
-        },
         rows: short(program.rows),
         columns: short(program.columns),
         symbols_max: program.symbols_max,
@@ -37,11 +34,18 @@ pub fn encode_image(program: &Program) -> Vec<u8> {
     for table in &program.tables {
         writer.table(table);
     }
+    writer.packings(program.tiles.iter().map(|tile| match tile.packing {
+        Packing::Conjugate => 0,
+        Packing::Rows => 1,
+        Packing::Tokens => 2,
+    }));
     for tile in &program.tiles {
         writer.tile(&tile.codes);
     }
     for step in &program.steps {
-        writer.step(&record(step.action), step.after.iter().map(|step| step.0));
+        let Symbols { from, to } = step.symbols;
+        let record = ImageStep { symbols_from: from, symbols_to: to, ..record(step.action) };
+        writer.step(&record, step.after.iter().map(|step| step.0));
     }
     out
 }
@@ -85,6 +89,7 @@ fn record(action: Action) -> ImageStep {
             d: 0,
             from_offset,
             to_offset,
+            ..plain
         },
         Action::Dequantise { from, scale, table, to } => {
             let (a, b, c, d) = (from.0, scale.0, table.0, to.0);
@@ -92,6 +97,9 @@ fn record(action: Action) -> ImageStep {
         }
         Action::SwiGlu { gate, up, to } => {
             ImageStep { kind: step::SWIGLU, a: gate.0, b: up.0, c: to.0, ..plain }
+        }
+        Action::Rotate { from, table, block, to } => {
+            ImageStep { kind: step::ROTATE, a: from.0, b: table.0, c: to.0, d: block, ..plain }
         }
         Action::MoveOut { from } => ImageStep { kind: step::MOVE_OUT, a: from.0, ..plain },
     }

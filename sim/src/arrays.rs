@@ -1,35 +1,49 @@
 use crate::Terms;
 use crate::array::{ArrayModel, LoadedTile};
 use crate::dynamic::Draws;
-use crate::packing::Packing;
+use crate::packing;
 use crate::tile_cache::TileCache;
 use litecore_hal::{ImageId, SymbolTag};
 use litecore_kernels::codes::NonFinite;
 use litecore_kernels::program::{Arithmetic, Converters, Fast, StreamCall};
 use litecore_types::Seed;
 use litecore_types::chip::ChipDescription;
+use litecore_types::program::Packing;
+use std::collections::BTreeMap;
 
 /// Bytes of effective tiles kept: at 64 × 64 cells, eight thousand tiles.
 const TILE_BYTES_MAX: usize = 256 << 20;
 
 /// The arrays of a card, and the tiles in them.
 pub(crate) struct Arrays {
-    model: ArrayModel,
+    models: BTreeMap<Packing, ArrayModel>,
     tiles: TileCache<LoadedTile>,
     digital: Fast,
+    pairs: Pairs,
+}
+
+/// The operands and codes of neighboring vectors that share optical symbols.
+#[derive(Default)]
+struct Pairs {
+    x: Vec<i8>,
+    tags: Vec<SymbolTag>,
+    codes: Vec<i32>,
 }
 
 impl Arrays {
     pub(crate) fn new(chip: &ChipDescription, terms: Terms, seed: Seed) -> Self {
+        let model = |packing| ArrayModel::of_any(chip, terms, seed, model_packing(packing));
         Self {
             digital: Fast::new(Converters::of(chip)),
-            model: ArrayModel::of_any(chip, terms, seed, Packing::Conjugate),
+            models: Packing::ALL.into_iter().map(|packing| (packing, model(packing))).collect(),
             tiles: TileCache::new(TILE_BYTES_MAX),
+            pairs: Pairs::default(),
         }
     }
 
     pub(crate) fn with_draws(mut self, draws: Draws) -> Self {
-        self.model = self.model.with_draws(draws);
+        let models = self.models.into_iter();
+        self.models = models.map(|(packing, model)| (packing, model.with_draws(draws))).collect();
         self
     }
 
@@ -59,20 +73,65 @@ impl Arithmetic for Run<'_> {
     }
 
     fn stream(&mut self, call: &StreamCall<'_>, codes: &mut [i32]) {
-        let Arrays { model, tiles, .. } = &mut *self.arrays;
+        let Arrays { models, tiles, pairs, .. } = &mut *self.arrays;
+        let model = models.get_mut(&call.packing).expect("there is a model for every packing");
         let key = (self.image.0, call.tile.0, call.array);
         let load = || model.load(call.array, call.weights).expect("a verified tile fits its chip");
         let tile = tiles.get(key, load, LoadedTile::bytes);
         let stream = self.stream_keys[call.step.0 as usize];
-        model.forward_into(tile, call.x, stream, self.tags, call.shift, codes);
+        let tags = &self.tags[call.first_symbol..][..codes.len() / call.outputs];
+        if call.packing == Packing::Tokens {
+            pairs.forward(model, tile, call, stream, tags, codes);
+        } else {
+            model.forward_into(tile, call.x, stream, tags, call.shift, codes);
+        }
     }
 
     fn dequantise(&mut self, p: &[i32], scale: f32, table: &[f32], out: &mut [f32]) {
         self.arrays.digital.dequantise(p, scale, table, out);
     }
 
+    fn rotate(&mut self, x: &[f32], table: &[f32], block: usize, out: &mut [f32]) {
+        self.arrays.digital.rotate(x, table, block, out);
+    }
+
     fn swiglu(&mut self, gate: &[f32], up: &[f32], out: &mut [f32]) {
         self.arrays.digital.swiglu(gate, up, out);
+    }
+}
+
+impl Pairs {
+    /// Two vectors at a time; the last of an odd number shares its symbol with zeros.
+    ///
+    /// A pair's noise goes by the tag of its first vector.
+    fn forward(
+        &mut self,
+        model: &mut ArrayModel,
+        tile: &LoadedTile,
+        call: &StreamCall<'_>,
+        stream: u64,
+        tags: &[SymbolTag],
+        codes: &mut [i32],
+    ) {
+        let optical = tags.len().div_ceil(2);
+        // The second vector's operands follow the first's, and so do its codes.
+        self.x.clear();
+        self.x.extend_from_slice(call.x);
+        self.x.resize(optical * 2 * call.inputs, 0);
+        self.tags.clear();
+        self.tags.extend(tags.iter().copied().step_by(2));
+        self.codes.resize(optical * 2 * call.outputs, 0);
+        model.forward_into(tile, &self.x, stream, &self.tags, call.shift, &mut self.codes);
+        codes.copy_from_slice(&self.codes[..codes.len()]);
+    }
+}
+
+/// The array model's name for a program's packing.
+fn model_packing(packing: Packing) -> packing::Packing {
+    match packing {
+        Packing::Conjugate => packing::Packing::Conjugate,
+        Packing::Rows => packing::Packing::Rows,
+        Packing::Tokens => packing::Packing::Tokens,
     }
 }
 
@@ -89,8 +148,10 @@ mod tests {
         let x: Vec<i8> = (0..16).map(|i: i8| i.wrapping_mul(37)).collect();
         let call = StreamCall {
             step: StepIndex(1),
+            first_symbol: 0,
             array,
             tile: TileId(0),
+            packing: Packing::Conjugate,
             weights: &weights,
             inputs: 8,
             outputs: 4,

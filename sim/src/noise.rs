@@ -2,25 +2,29 @@ use crate::Term;
 use litecore_hal::SymbolTag;
 use litecore_kernels::normal::standard_normals;
 use litecore_types::Seed;
-use litecore_types::program::{Action, Program};
+use litecore_types::program::{Action, Program, Symbols};
 use std::collections::BTreeMap;
 
 /// The key of each step's noise; zero for steps that stream nothing.
 ///
-/// A stream is named by the program's name, its tile, and how many streams of that tile came
-/// before it. Neither the schedule nor the weights are in it, so that two programs which differ in
-/// those meet the same noise.
+/// A stream is named by the program's name, its tile, and how often its symbols have gone through
+/// that tile before. Neither the schedule nor the weights are in it, nor how the symbols of a run
+/// are divided among streams, so that two programs which differ in those meet the same noise.
 pub(crate) fn stream_keys(program: &Program, seed: Seed) -> Vec<u64> {
     let named = seed.branch("noise", 0).branch(&program.name, 0);
-    let mut streams_of: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut streams_of: BTreeMap<u32, Vec<(Symbols, u64)>> = BTreeMap::new();
     program
         .steps
         .iter()
         .map(|step| match step.action {
             Action::Stream { tile, .. } => {
-                let before = streams_of.entry(tile.0).or_insert(0);
-                *before += 1;
-                named.branch("tile", u64::from(tile.0)).key("stream", *before - 1)
+                let earlier = streams_of.entry(tile.0).or_default();
+                let meets =
+                    |other: &Symbols| other.from < step.symbols.to && step.symbols.from < other.to;
+                let passes = earlier.iter().filter(|(other, _)| meets(other));
+                let before = passes.map(|(_, pass)| pass + 1).max().unwrap_or(0);
+                earlier.push((step.symbols, before));
+                named.branch("tile", u64::from(tile.0)).key("stream", before)
             }
             _ => 0,
         })

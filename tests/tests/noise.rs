@@ -61,7 +61,7 @@ fn gate_projection(fixture: &Fixture, layer: u32, terms: Terms, chips: u128) -> 
     });
     streams
         .map(|(tile, shift, first)| {
-            let (rows, columns) = (program.tile_inputs(), program.columns);
+            let (rows, columns) = program.tile_shape(tile);
             assert_eq!(rows, width, "one tile takes the whole input");
             let tile = &program.tile(tile).codes;
             let mut sums = vec![0; symbols * columns];

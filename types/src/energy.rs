@@ -21,6 +21,8 @@ pub enum Component {
     WeightHold,
     /// Accumulators and the vector unit, per element.
     Digital,
+    /// The command processor, per step.
+    Command,
     /// The card's on-chip memory, per byte moved.
     Sram,
     /// Fetching weights from where they are kept, per byte.
@@ -37,13 +39,13 @@ pub enum Share {
     Optics,
     /// Converters, drivers, hold power, amplifiers, digital.
     Core,
-    /// Weight fetch, memories, host link.
+    /// Weight fetch, memories, command processor, host link.
     System,
 }
 
 impl Component {
     /// Every component, in report order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Laser,
         Self::InputDac,
         Self::Modulator,
@@ -52,6 +54,7 @@ impl Component {
         Self::WeightDac,
         Self::WeightHold,
         Self::Digital,
+        Self::Command,
         Self::Sram,
         Self::WeightFetch,
         Self::HostLink,
@@ -61,7 +64,7 @@ impl Component {
     pub fn share(self) -> Share {
         match self {
             Self::Laser => Share::Optics,
-            Self::Sram | Self::WeightFetch | Self::HostLink => Share::System,
+            Self::Command | Self::Sram | Self::WeightFetch | Self::HostLink => Share::System,
             _ => Share::Core,
         }
     }
@@ -77,6 +80,7 @@ impl Component {
             Self::WeightDac => "weight_dac",
             Self::WeightHold => "weight_hold",
             Self::Digital => "digital",
+            Self::Command => "command",
             Self::Sram => "sram",
             Self::WeightFetch => "weight_fetch",
             Self::HostLink => "host_link",
@@ -94,6 +98,7 @@ impl Component {
             Self::WeightDac => "weight DAC",
             Self::WeightHold => "weight hold",
             Self::Digital => "digital",
+            Self::Command => "command processor",
             Self::Sram => "SRAM",
             Self::WeightFetch => "weight fetch",
             Self::HostLink => "host link",

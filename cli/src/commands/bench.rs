@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
-use litecore_bench::{Machine, gemm, generation, sim};
+use litecore_bench::{Machine, compile, gemm, generation, sim};
 use litecore_hal::DeviceUri;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use litecore_types::Seed;
@@ -32,10 +32,23 @@ struct ArrayReport {
     speeds: sim::Speeds,
 }
 
+const PLAIN_PASS: &str = "reading the same checkpoint, digests checked, and quantising each row; raw: \
+    the same bytes of the file without any check; same threads";
+
+#[derive(Debug, Serialize)]
+struct CompileReport {
+    machine: Machine,
+    reference: &'static str,
+    chip: &'static str,
+    #[serde(flatten)]
+    speeds: compile::Speeds,
+}
+
 pub(super) fn run(args: &Bench, console: &Console) -> Result<(), CliError> {
     match args {
         Bench::Kernels { seconds } => kernels(*seconds, console),
         Bench::Sim { seconds } => arrays(*seconds, console),
+        Bench::Compile { megabytes } => compilation(*megabytes, console),
     }
 }
 
@@ -148,4 +161,44 @@ fn arrays(seconds: f64, console: &Console) -> Result<(), CliError> {
     );
     console.result(&report, &text);
     Ok(())
+}
+
+fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
+    let chip = named_chip(CHIP, &[])?;
+    let failed = |source| CliError::Write { path: std::env::temp_dir(), source };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    console.say("generating a model");
+    let speeds = compile::compare(&chip.chip, &chip.text, folder.path(), megabytes)?;
+    let report =
+        CompileReport { machine: Machine::here(), reference: PLAIN_PASS, chip: CHIP, speeds };
+    let speeds = &report.speeds;
+    let text = format!(
+        "{}, {} instructions, {} threads; {} of weights (f32) for {}\n\
+         compile, file to file  {}  {}\n\
+         plain pass             {}  {}\n\
+         raw pass               {}\n\
+         ratio to plain {:.2}, to raw {:.2}; of processor time: to plain {}, to raw {}\n\
+         plain: {}\n",
+        report.machine.processor,
+        report.machine.instructions,
+        speeds.threads,
+        si(speeds.bytes as f64, "B"),
+        report.chip,
+        si(speeds.compile_s, "s"),
+        si(speeds.bytes_per_s, "B/s"),
+        si(speeds.plain_s, "s"),
+        si(speeds.plain_bytes_per_s, "B/s"),
+        si(speeds.raw_s, "s"),
+        speeds.ratio_to_plain,
+        speeds.ratio_to_raw,
+        ratio(speeds.ratio_of_processor_time),
+        ratio(speeds.ratio_of_processor_time_to_raw),
+        report.reference
+    );
+    console.result(&report, &text);
+    Ok(())
+}
+
+fn ratio(value: Option<f64>) -> String {
+    value.map_or("unknown".to_owned(), |value| format!("{value:.2}"))
 }

@@ -1,20 +1,36 @@
 //! `litecore compile`: experts to verified programs.
 
-use crate::args::Compile;
+mod calibrate;
+mod report;
+
+use crate::args::{Compile, CompileChoices};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, percent, si};
-use crate::workload::{Workload, calibration_text, named_chip, read_text};
-use litecore_compiler::{CompiledModel, predict};
+use crate::workload::{NamedChip, calibration_text, named_chip, read_text};
+use litecore_compiler::{
+    CompileOptions, CompiledExpert, ExpertPlace, ModelRequest, Pass, PassSet, Switch,
+    compile_model_to, predict,
+};
+use litecore_model::checkpoint::Checkpoint;
+use litecore_sim::budget::{Budget, Source, Statistics};
+use litecore_sim::{Term, Terms};
 use litecore_types::Cycles;
+use litecore_types::chip::ChipDescription;
 use litecore_types::chip::timing::Engine;
+use litecore_types::program::VerifiedProgram;
+use report::{BATCHES, ReportWriter};
 use serde::Serialize;
 use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) use report::ReportDocument;
 
 #[derive(Debug, Serialize)]
 struct CompileReport {
     model: String,
     chip: String,
+    passes: Vec<Pass>,
     programs: usize,
     tiles: usize,
     steps: usize,
@@ -22,6 +38,9 @@ struct CompileReport {
     /// What the compiler predicts for the first program.
     predicted: Vec<PredictedRun>,
     out: String,
+    /// The files of `--report`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    report: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,40 +54,185 @@ struct PredictedRun {
 }
 
 pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
+    if args.passes {
+        list_passes(console);
+        return Ok(());
+    }
+    let Some(out) = &args.out else { return Err(CliError::usage("--out PROG is missing")) };
     let chip = named_chip(&args.chip, &[])?;
+    let options = options(&args.choices, &chip.chip)?;
     let text = match &args.calibration_text {
         Some(path) => read_text(path)?,
         None => calibration_text(),
     };
-    if let Some(path) = args.checkpoint.as_deref().filter(|path| path.is_file()) {
-        return Err(CliError::AlreadyCompiled { path: path.to_owned() });
+    let (name, checkpoint) = open(args.checkpoint.as_deref())?;
+    let inputs = calibrate::inputs(&checkpoint, text.as_bytes(), console)?;
+    let samples = |layer, key| inputs.get(&(layer, key)).cloned().unwrap_or_default();
+
+    let experts = checkpoint.config().layers * checkpoint.config().expert_rows();
+    let progress = console.progress("compiling experts", experts);
+    let mut summary = Summary { text_dir: args.text_dir.as_deref(), ..Summary::default() };
+    let mut report = args
+        .report
+        .as_deref()
+        .map(|dir| ReportWriter::new(dir, &name, &chip, checkpoint.config(), options.passes));
+    let request = ModelRequest {
+        chip: &chip.chip,
+        chip_text: &chip.text,
+        checkpoint: &checkpoint,
+        samples: &samples,
+        options: &options,
+    };
+    let mut failed = None;
+    compile_model_to(out, &request, &mut |done, _| progress.set(done), &mut |place, expert| {
+        let noted = summary.note(place, expert, &chip);
+        let noted = noted.and_then(|()| match &mut report {
+            Some(report) => report.note(place, expert),
+            None => Ok(()),
+        });
+        if let Err(error) = noted {
+            failed.get_or_insert(error);
+        }
+    })?;
+    drop(progress);
+    if let Some(error) = failed {
+        return Err(error);
     }
-    let workload = Workload::open(args.checkpoint.as_deref())?;
-    let model = workload.compiled(&chip, text.as_bytes(), console)?;
-    model.write(&args.out)?;
-    if let Some(dir) = &args.text_dir {
-        write_text(&model, dir)?;
+    let files = report.map(ReportWriter::finish).transpose()?.unwrap_or_default();
+    summary.print(&name, &chip, options.passes, out, files, console);
+    Ok(())
+}
+
+/// A checkpoint directory, or the embedded model.
+fn open(path: Option<&Path>) -> Result<(String, Checkpoint), CliError> {
+    match path {
+        None => Ok(("embedded".to_owned(), litecore_model::embedded::checkpoint()?)),
+        Some(path) if path.is_dir() => {
+            Ok((path.display().to_string(), Checkpoint::open_dir(path)?))
+        }
+        Some(path) if path.is_file() => Err(CliError::AlreadyCompiled { path: path.to_owned() }),
+        Some(path) => Err(CliError::NotAModel {
+            path: path.to_owned(),
+            why: "there is no such file or directory",
+        }),
     }
-    let programs = || model.experts.values();
-    let mut table =
-        Table::new(["tokens in one run", "predicted time", "per token", "mostly waits for"]);
-    let mut predicted = Vec::new();
-    if let Some(program) = programs().next() {
-        for tokens in [1_u64, 8, 64, 512].into_iter().filter(|t| *t <= program.symbols_max) {
-            let prediction = predict(program, &model.chip, tokens);
-            let path = prediction.critical_path(program);
+}
+
+/// The compiler's options for what was chosen.
+///
+/// Errors: a pass that every program needs was switched off, or a number out of range.
+fn options(choices: &CompileChoices, chip: &ChipDescription) -> Result<CompileOptions, CliError> {
+    let mut passes = PassSet::default();
+    for pass in &choices.with {
+        passes = passes.with(*pass);
+    }
+    for pass in &choices.without {
+        passes = passes.without(*pass).map_err(|error| CliError::usage(error.to_string()))?;
+    }
+    let budget = choices.error_budget;
+    if !(0.0..=1.0).contains(&budget) {
+        return Err(CliError::usage(format!("--error-budget {budget}: give 0 to 1")));
+    }
+    if let Some(db) = choices.target_snr.filter(|db| !(0.0..=200.0).contains(db)) {
+        return Err(CliError::usage(format!("--target-snr {db}: give 0 to 200 decibels")));
+    }
+    Ok(CompileOptions {
+        passes,
+        error_budget: budget,
+        target_snr_db: choices.target_snr,
+        read_noise: read_noise(chip),
+        ..CompileOptions::default()
+    })
+}
+
+/// Noise of one read that another read of the same sums would draw anew, the converter's own left out:
+/// a standard deviation in units of the exact sum, from the noise budget.
+fn read_noise(chip: &ChipDescription) -> f64 {
+    let statistics = Statistics::uniform(chip, chip.full_scale_shift());
+    let variance = |term| {
+        let budget = Budget::predict(chip, Terms::only(term), &statistics);
+        budget.part(Source::Term(term)).map_or(0.0, |part| part.sigma_units * part.sigma_units)
+    };
+    [Term::Shot, Term::Receiver, Term::Dark].into_iter().map(variance).sum::<f64>().sqrt()
+}
+
+#[derive(Debug, Serialize)]
+struct PassList {
+    passes: Vec<ListedPass>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListedPass {
+    name: &'static str,
+    switch: Switch,
+    what: &'static str,
+}
+
+fn list_passes(console: &Console) {
+    let mut table = Table::left(["pass", "default", "what it does"]);
+    let passes = Pass::ALL.into_iter().map(|pass| {
+        let switch = match pass.switch() {
+            Switch::Always => "always",
+            Switch::On => "on",
+            Switch::Off => "off",
+        };
+        table.row([pass.name(), switch, pass.what()]);
+        ListedPass { name: pass.name(), switch: pass.switch(), what: pass.what() }
+    });
+    let list = PassList { passes: passes.collect() };
+    let text = format!(
+        "in the order they run; --with PASS and --without PASS switch them\n{}",
+        table.render()
+    );
+    console.result(&list, &text);
+}
+
+/// What is said of all programs together.
+#[derive(Default)]
+struct Summary<'a> {
+    text_dir: Option<&'a Path>,
+    programs: usize,
+    tiles: usize,
+    steps: usize,
+    weight_bytes: u64,
+    predicted: Vec<PredictedRun>,
+    rows: Vec<[String; 4]>,
+}
+
+impl Summary<'_> {
+    fn note(
+        &mut self,
+        place: ExpertPlace,
+        expert: &CompiledExpert,
+        chip: &NamedChip,
+    ) -> Result<(), CliError> {
+        let program = &expert.program;
+        if self.programs == 0 {
+            self.predict(program, chip);
+        }
+        self.programs += 1;
+        self.tiles += program.tiles.len();
+        self.steps += program.steps.len();
+        self.weight_bytes += program.weight_bytes();
+        self.text_dir.map_or(Ok(()), |dir| write_text(place, program, dir))
+    }
+
+    fn predict(&mut self, program: &VerifiedProgram, chip: &NamedChip) {
+        for tokens in BATCHES.into_iter().filter(|tokens| *tokens <= program.symbols_max) {
+            let prediction = predict(program, &chip.chip, tokens);
+            let path = prediction.critical_path();
             let longest = path.iter().max_by_key(|(_, cycles)| **cycles);
             let longest = longest.map_or((Engine::Vector, Cycles::ZERO), |(e, c)| (*e, *c));
             let waits_for = longest.0.to_string();
             let share = longest.1.0 as f64 / prediction.cycles.0.max(1) as f64;
-            let seconds = prediction.cycles.seconds(model.chip.clock.symbol_rate_hz.value);
-            table.row([
+            let seconds = prediction.cycles.seconds(chip.chip.clock.symbol_rate_hz.value);
+            self.rows.push([
                 tokens.to_string(),
                 si(seconds, "s"),
                 si(seconds / tokens as f64, "s"),
                 format!("{waits_for}, {}", percent(share)),
             ]);
-            predicted.push(PredictedRun {
+            self.predicted.push(PredictedRun {
                 tokens,
                 cycles: prediction.cycles.0,
                 waits_for,
@@ -76,37 +240,57 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
             });
         }
     }
-    let report = CompileReport {
-        model: workload.name.clone(),
-        chip: model.chip.name.clone(),
-        programs: model.experts.len(),
-        tiles: programs().map(|program| program.tiles.len()).sum(),
-        steps: programs().map(|program| program.steps.len()).sum(),
-        weight_bytes: programs().map(|program| program.weight_bytes()).sum(),
-        predicted,
-        out: args.out.display().to_string(),
-    };
-    let text = format!(
-        "{} programs for {}, all verified: {} tiles, {} steps, {}\none expert:\n{}written to {}\n",
-        report.programs,
-        report.chip,
-        report.tiles,
-        report.steps,
-        si(report.weight_bytes as f64, "B of weight codes"),
-        table.render(),
-        report.out
-    );
-    console.result(&report, &text);
-    Ok(())
+
+    fn print(
+        self,
+        model: &str,
+        chip: &NamedChip,
+        passes: PassSet,
+        out: &Path,
+        report: Vec<PathBuf>,
+        console: &Console,
+    ) {
+        let header = ["tokens in one run", "predicted time", "per token", "mostly waits for"];
+        let mut table = Table::new(header);
+        for row in self.rows {
+            table.row(row);
+        }
+        let report = CompileReport {
+            model: model.to_owned(),
+            chip: chip.chip.name.clone(),
+            passes: passes.iter().collect(),
+            programs: self.programs,
+            tiles: self.tiles,
+            steps: self.steps,
+            weight_bytes: self.weight_bytes,
+            predicted: self.predicted,
+            out: out.display().to_string(),
+            report: report.iter().map(|path| path.display().to_string()).collect(),
+        };
+        let mut text = format!(
+            "{} programs for {}, all verified: {} tiles, {} steps, {}\none expert:\n{}written to {}\n",
+            report.programs,
+            report.chip,
+            report.tiles,
+            report.steps,
+            si(report.weight_bytes as f64, "B of weight codes"),
+            table.render(),
+            report.out
+        );
+        if !report.report.is_empty() {
+            text.push_str(&format!("report: {}\n", report.report.join(", ")));
+        }
+        console.result(&report, &text);
+    }
 }
 
-fn write_text(model: &CompiledModel, dir: &std::path::Path) -> Result<(), CliError> {
+fn write_text(
+    (layer, key): ExpertPlace,
+    program: &VerifiedProgram,
+    dir: &Path,
+) -> Result<(), CliError> {
     let failed = |source| CliError::Write { path: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(failed)?;
-    for ((layer, key), program) in &model.experts {
-        let path =
-            dir.join(format!("layer{layer}-{}.{}.{}.program", key.tier, key.group, key.expert));
-        fs::write(&path, program.to_string()).map_err(|source| CliError::Write { path, source })?;
-    }
-    Ok(())
+    let path = dir.join(format!("layer{layer}-{}.{}.{}.program", key.tier, key.group, key.expert));
+    fs::write(&path, program.to_string()).map_err(|source| CliError::Write { path, source })
 }

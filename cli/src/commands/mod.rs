@@ -14,6 +14,7 @@ mod run;
 mod sim;
 mod train;
 
+pub(crate) use compile::ReportDocument;
 pub(crate) use demo::Trial;
 pub(crate) use import::import_help;
 pub(crate) use sim::{BudgetRow, Data, Samples, SimReport, terms_help};

@@ -2,12 +2,13 @@
 
 mod energy;
 mod expert_usage;
+mod roofline;
 mod snr;
 mod tile_budget;
 mod tile_constellation;
 mod tile_histogram;
 
-use crate::commands::{Samples, SimReport, Trial};
+use crate::commands::{ReportDocument, Samples, SimReport, Trial};
 use crate::error::CliError;
 use litecore_model::ModelConfig;
 use litecore_types::chip::ChipDescription;
@@ -76,6 +77,15 @@ pub(crate) fn write_tile(dir: &Path, pictures: &TilePictures<'_>) -> Result<Vec<
         draw_file(dir, "constellation.svg", &|path| tile_constellation::draw(path, pictures))?,
         draw_file(dir, "budget.svg", &|path| tile_budget::draw(path, pictures))?,
     ])
+}
+
+/// Draws the roofs that a compiled model works under; gives the paths of the files.
+pub(crate) fn write_roofline(
+    dir: &Path,
+    document: &ReportDocument,
+    chip: &ChipDescription,
+) -> Result<Vec<String>, CliError> {
+    Ok(vec![draw_file(dir, "roofline.svg", &|path| roofline::draw(path, document, chip))?])
 }
 
 type Plot<'a> = dyn Fn(&Path) -> Drawn + 'a;

@@ -74,21 +74,19 @@ pub enum ArtifactProblem {
         /// The newest version that can be read.
         supported: u32,
     },
-    /// The file ends early.
-    #[error("is truncated at byte {at} of {expected}: copy or compile it again")]
+    /// The file was written by an older version.
+    #[error("has format version {found}, this program reads {supported}: compile it again")]
+    VersionTooOld {
+        /// Version of the file.
+        found: u32,
+        /// The version that can be read.
+        supported: u32,
+    },
+    /// The file ends early, or goes on after its end.
+    #[error("ends at byte {at} without its end mark: copy or compile it again")]
     Truncated {
         /// Bytes there are.
         at: u64,
-        /// Bytes there should be.
-        expected: u64,
-    },
-    /// The file goes on after its end.
-    #[error("has {found} bytes, its header says {expected}: copy or compile it again")]
-    TrailingBytes {
-        /// Bytes there should be.
-        expected: u64,
-        /// Bytes there are.
-        found: u64,
     },
     /// The content is not what was written.
     #[error("is damaged, digest {found}, written as {expected}: copy or compile it again")]

@@ -1,5 +1,6 @@
 //! Reports as they stand in the file.
 
+use crate::passes::PassReport;
 use crate::report::{LayerReport, MatrixReport, TileReport};
 use crate::samples::SampleSource;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub(super) struct ReportRepr {
     weight_bytes: u64,
     table_bytes: u64,
     snr_db: Option<f64>,
+    passes: Vec<PassReport>,
     matrices: Vec<MatrixRepr>,
 }
 
@@ -58,6 +60,7 @@ impl ReportRepr {
             weight_bytes: report.weight_bytes,
             table_bytes: report.table_bytes,
             snr_db: report.snr_db,
+            passes: report.passes.clone(),
             matrices: report.matrices.iter().map(MatrixRepr::new).collect(),
         }
     }
@@ -75,6 +78,7 @@ impl ReportRepr {
             weight_bytes: self.weight_bytes,
             table_bytes: self.table_bytes,
             snr_db: self.snr_db,
+            passes: self.passes,
             matrices: self.matrices.into_iter().map(MatrixRepr::into_report).collect(),
         }
     }

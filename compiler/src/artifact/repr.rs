@@ -1,34 +1,48 @@
-//! The metadata as it stands in the file, apart from the types the crates work with.
+//! Index and metadata as they stand in the file, apart from the types the crates work with.
 
+use super::read::floats;
 use super::report_repr::ReportRepr;
 use litecore_model::ModelConfig;
 use litecore_model::checkpoint::Digest;
+use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile, TileId,
+    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId,
+    Tile, TileId,
 };
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct Metadata {
+/// What the file holds, and where: offsets follow from the lengths.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Index {
     pub(super) chip: String,
     pub(super) model: ModelConfig,
     pub(super) checkpoint: Digest,
     pub(super) dense: Vec<TensorRepr>,
-    pub(super) experts: Vec<ExpertRepr>,
+    pub(super) experts: Vec<RecordRepr>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TensorRepr {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct ExpertRepr {
+/// Whose record it is, and how long.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct RecordRepr {
     pub(super) layer: u32,
     pub(super) tier: u16,
     pub(super) group: u16,
     pub(super) expert: u16,
+    /// Bytes of metadata.
+    pub(super) metadata: u64,
+    /// Bytes of tables and tiles.
+    pub(super) payload: u64,
+}
+
+/// The metadata of one expert.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ExpertRepr {
     pub(super) program: ProgramRepr,
     pub(super) report: ReportRepr,
 }
@@ -40,14 +54,13 @@ pub(super) struct ProgramRepr {
     chip: String,
     rows: usize,
     columns: usize,
-    packing: PackingRepr,
     symbols_max: u64,
     useful_macs_per_symbol: u64,
     pub(super) buffers: Vec<BufferRepr>,
     /// Length of each table.
     pub(super) tables: Vec<usize>,
-    /// How many tiles follow, each as large as the chip's arrays.
-    pub(super) tiles: usize,
+    /// The packing of each tile that follows; its size is the packing's on the chip's arrays.
+    tiles: Vec<PackingRepr>,
     pub(super) steps: Vec<StepRepr>,
 }
 
@@ -55,6 +68,26 @@ pub(super) struct ProgramRepr {
 #[serde(rename_all = "snake_case")]
 enum PackingRepr {
     Conjugate,
+    Rows,
+    Tokens,
+}
+
+impl PackingRepr {
+    fn new(packing: Packing) -> Self {
+        match packing {
+            Packing::Conjugate => Self::Conjugate,
+            Packing::Rows => Self::Rows,
+            Packing::Tokens => Self::Tokens,
+        }
+    }
+
+    fn packing(self) -> Packing {
+        match self {
+            Self::Conjugate => Packing::Conjugate,
+            Self::Rows => Packing::Rows,
+            Self::Tokens => Packing::Tokens,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -76,6 +109,9 @@ pub(super) struct BufferRepr {
 pub(super) struct StepRepr {
     #[serde(flatten)]
     action: ActionRepr,
+    /// First symbol, and the one after the last; all where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    symbols: Option<(u64, u64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     after: Vec<u32>,
 }
@@ -118,6 +154,12 @@ enum ActionRepr {
         table: u32,
         to: u32,
     },
+    Rotate {
+        from: u32,
+        table: u32,
+        block: u32,
+        to: u32,
+    },
     #[serde(rename = "swiglu")]
     SwiGlu {
         gate: u32,
@@ -136,31 +178,50 @@ impl ProgramRepr {
     }
 
     pub(super) fn new(program: &Program) -> Self {
-        let Packing::Conjugate = program.packing;
         Self {
             name: program.name.clone(),
             chip: program.chip.clone(),
             rows: program.rows,
             columns: program.columns,
-            packing: PackingRepr::Conjugate,
             symbols_max: program.symbols_max,
             useful_macs_per_symbol: program.useful_macs_per_symbol,
             buffers: program.buffers.iter().map(BufferRepr::new).collect(),
             tables: program.tables.iter().map(Vec::len).collect(),
-            tiles: program.tiles.len(),
+            tiles: program.tiles.iter().map(|tile| PackingRepr::new(tile.packing)).collect(),
             steps: program.steps.iter().map(StepRepr::new).collect(),
         }
     }
 
-    /// The program, once its tables and tiles have been read.
-    pub(super) fn into_program(self, tables: Vec<Vec<f32>>, tiles: Vec<Tile>) -> Program {
-        let PackingRepr::Conjugate = self.packing;
+    /// Bytes of the tables and tiles it speaks of.
+    pub(super) fn payload_bytes(&self, chip: &ChipDescription) -> u128 {
+        let constants = self.tables.iter().map(|length| *length as u128);
+        let constants = constants.fold(0, u128::saturating_add).saturating_mul(4);
+        let tiles = self.tiles.iter().map(|packing| tile_bytes(chip, packing.packing()) as u128);
+        constants.saturating_add(tiles.sum())
+    }
+
+    /// The program with its tables and tiles.
+    ///
+    /// Panics: if the payload is not as long as [`Self::payload_bytes`] says.
+    pub(super) fn into_program(self, payload: &[u8], chip: &ChipDescription) -> Program {
+        let mut rest = payload;
+        let mut take = |bytes: usize| {
+            let (taken, after) = rest.split_at(bytes);
+            rest = after;
+            taken
+        };
+        let tables = self.tables.iter().map(|length| floats(take(4 * length))).collect();
+        let codes = |bytes: &[u8]| bytes.iter().map(|byte| byte.cast_signed()).collect();
+        let tile = |packing: &PackingRepr| {
+            let packing = packing.packing();
+            Tile { packing, codes: codes(take(tile_bytes(chip, packing))) }
+        };
+        let tiles = self.tiles.iter().map(tile).collect();
         Program {
             name: self.name,
             chip: self.chip,
             rows: self.rows,
             columns: self.columns,
-            packing: Packing::Conjugate,
             symbols_max: self.symbols_max,
             useful_macs_per_symbol: self.useful_macs_per_symbol,
             buffers: self.buffers.into_iter().map(BufferRepr::into_buffer).collect(),
@@ -169,6 +230,10 @@ impl ProgramRepr {
             steps: self.steps.into_iter().map(StepRepr::into_step).collect(),
         }
     }
+}
+
+fn tile_bytes(chip: &ChipDescription, packing: Packing) -> usize {
+    packing.inputs(chip.array.inputs) * packing.outputs(chip.array.outputs)
 }
 
 impl BufferRepr {
@@ -194,12 +259,15 @@ impl BufferRepr {
 impl StepRepr {
     fn new(step: &Step) -> Self {
         let after = step.after.iter().map(|after| after.0).collect();
-        Self { action: ActionRepr::new(step.action), after }
+        let Symbols { from, to } = step.symbols;
+        let symbols = (step.symbols != Symbols::ALL).then_some((from, to));
+        Self { action: ActionRepr::new(step.action), symbols, after }
     }
 
     fn into_step(self) -> Step {
         let after = self.after.into_iter().map(StepIndex).collect();
-        Step { action: self.action.into_action(), after }
+        let symbols = self.symbols.map_or(Symbols::ALL, |(from, to)| Symbols { from, to });
+        Step { action: self.action.into_action(), symbols, after }
     }
 }
 
@@ -237,6 +305,9 @@ impl ActionRepr {
             },
             Action::Dequantise { from, scale, table, to } => {
                 Self::Dequantise { from: from.0, scale: scale.0, table: table.0, to: to.0 }
+            }
+            Action::Rotate { from, table, block, to } => {
+                Self::Rotate { from: from.0, table: table.0, block, to: to.0 }
             }
             Action::SwiGlu { gate, up, to } => Self::SwiGlu { gate: gate.0, up: up.0, to: to.0 },
             Action::MoveOut { from } => Self::MoveOut { from: from.0 },
@@ -283,6 +354,9 @@ impl ActionRepr {
                 table: TableId(table),
                 to: buffer(to),
             },
+            Self::Rotate { from, table, block, to } => {
+                Action::Rotate { from: buffer(from), table: TableId(table), block, to: buffer(to) }
+            }
             Self::SwiGlu { gate, up, to } => {
                 Action::SwiGlu { gate: buffer(gate), up: buffer(up), to: buffer(to) }
             }

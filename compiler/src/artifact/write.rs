@@ -1,122 +1,218 @@
-//! Writing a compiled model: all of it or nothing.
+//! Writing a compiled model: in one pass, all of it or nothing.
 
 use super::report_repr::ReportRepr;
-use super::repr::{ExpertRepr, Metadata, ProgramRepr, TensorRepr};
-use super::{ArtifactError, ArtifactProblem, MAGIC, VERSION};
-use crate::model::CompiledModel;
+use super::repr::{ExpertRepr, Index, ProgramRepr, RecordRepr, TensorRepr};
+use super::{ArtifactError, ArtifactProblem, END_MARK, MAGIC, VERSION};
+use crate::model::{CompiledModel, ExpertPlace};
+use crate::report::LayerReport;
+use litecore_model::checkpoint::Digest;
+use litecore_model::{ModelConfig, Tensor};
+use litecore_types::program::Program;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-impl CompiledModel {
-    /// Writes the model to a file, replacing one that is there.
+/// A compiled model that is being written, expert by expert.
+///
+/// The bytes go to `.NAME.partial` beside the target, which [`Self::finish`] flushes and renames:
+/// the target is the old file or the new one, whatever happens; without it, nothing is left. Two
+/// writers exclude each other by that name.
+/// Order: dense tensors by name, then experts by layer and key, as a reader demands it.
+#[derive(Debug)]
+pub struct ArtifactWriter {
+    target: PathBuf,
+    temporary: Temporary,
+    encoder: Encoder<BufWriter<File>>,
+}
+
+impl ArtifactWriter {
+    /// Starts a file for a model and a chip, given as the TOML text it was read from.
     ///
-    /// The bytes go to `.NAME.partial` beside it, which is flushed and then renamed: the target is
-    /// the old file or the new one, whatever happens. Two writers exclude each other by that name.
+    /// Errors: see [`ArtifactProblem`].
+    pub fn create(
+        target: &Path,
+        chip_text: &str,
+        config: &ModelConfig,
+        checkpoint: Digest,
+    ) -> Result<Self, ArtifactError> {
+        let origin = target.display().to_string();
+        let create = || -> Result<Self, ArtifactProblem> {
+            let temporary = Temporary::beside(target)?;
+            let file = temporary.file.try_clone().map_err(unwritable)?;
+            let index = new_index(chip_text, config, checkpoint);
+            let encoder = Encoder::new(BufWriter::with_capacity(1 << 18, file), index)?;
+            Ok(Self { target: target.to_owned(), temporary, encoder })
+        };
+        create().map_err(|problem| problem.of(&origin))
+    }
+
+    /// Appends a tensor outside the experts.
+    ///
+    /// Errors: the operating system refuses.
+    pub fn dense(&mut self, name: &str, tensor: &Tensor) -> Result<(), ArtifactError> {
+        self.encoder.dense(name, tensor).map_err(|problem| self.named(problem))
+    }
+
+    /// Appends an expert.
+    ///
+    /// Errors: the operating system refuses.
+    pub fn expert(
+        &mut self,
+        place: ExpertPlace,
+        program: &Program,
+        report: &LayerReport,
+    ) -> Result<(), ArtifactError> {
+        self.encoder.expert(place, program, report).map_err(|problem| self.named(problem))
+    }
+
+    /// Ends the file and puts it in its place.
+    ///
+    /// Errors: the operating system refuses; nothing is left then.
+    pub fn finish(self) -> Result<(), ArtifactError> {
+        let Self { target, temporary, encoder } = self;
+        let finish = || -> Result<(), ArtifactProblem> {
+            let mut out = encoder.finish()?;
+            out.flush().map_err(unwritable)?;
+            drop(out);
+            temporary.file.sync_all().map_err(unwritable)?;
+            temporary.rename_to(&target).map_err(unwritable)
+        };
+        finish().map_err(|problem| problem.of(&target.display().to_string()))
+    }
+
+    fn named(&self, problem: ArtifactProblem) -> ArtifactError {
+        problem.of(&self.target.display().to_string())
+    }
+}
+
+impl CompiledModel {
+    /// Writes the model to a file, replacing one that is there: all of it or nothing.
+    ///
     /// Errors: see [`ArtifactProblem`].
     pub fn write(&self, path: &Path) -> Result<(), ArtifactError> {
-        self.write_beside(path).map_err(|problem| problem.of(&path.display().to_string()))
+        let mut writer =
+            ArtifactWriter::create(path, &self.chip_text, &self.config, self.checkpoint)?;
+        for (name, tensor) in &self.dense {
+            writer.dense(name, tensor)?;
+        }
+        for ((place, program), report) in self.experts.iter().zip(self.reports.values()) {
+            writer.expert(*place, program, report)?;
+        }
+        writer.finish()
     }
 
     /// The bytes of the file [`Self::write`] writes.
     ///
     /// Errors: [`ArtifactProblem::Unencodable`]; memory does not refuse.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
-        let mut bytes = Vec::new();
-        self.encode(&mut bytes).map_err(|problem| problem.of("compiled model in memory"))?;
-        Ok(bytes)
-    }
-
-    fn write_beside(&self, path: &Path) -> Result<(), ArtifactProblem> {
-        let unwritable = |source| ArtifactProblem::Unwritable { source };
-        let temporary = Temporary::beside(path)?;
-        let mut out = BufWriter::new(temporary.file.try_clone().map_err(unwritable)?);
-        self.encode(&mut out)?;
-        out.flush().map_err(unwritable)?;
-        drop(out);
-        temporary.file.sync_all().map_err(unwritable)?;
-        temporary.rename_to(path).map_err(unwritable)
-    }
-
-    fn encode(&self, out: &mut dyn Write) -> Result<(), ArtifactProblem> {
-        let metadata = serde_json::to_vec(&self.metadata())
-            .map_err(|source| ArtifactProblem::Unencodable { source })?;
-        self.encode_parts(&metadata, out).map_err(|source| ArtifactProblem::Unwritable { source })
-    }
-
-    fn encode_parts(&self, metadata: &[u8], out: &mut dyn Write) -> io::Result<()> {
-        let mut out = Hashed { out, hasher: blake3::Hasher::new() };
-        out.write_all(&MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
-        out.write_all(&(metadata.len() as u64).to_le_bytes())?;
-        out.write_all(&self.payload_bytes().to_le_bytes())?;
-        out.write_all(metadata)?;
-        for tensor in self.dense.values() {
-            write_floats(&tensor.data, &mut out)?;
-        }
-        for program in self.experts.values() {
-            for table in &program.tables {
-                write_floats(table, &mut out)?;
+        let encode = || -> Result<Vec<u8>, ArtifactProblem> {
+            let index = new_index(&self.chip_text, &self.config, self.checkpoint);
+            let mut encoder = Encoder::new(Vec::new(), index)?;
+            for (name, tensor) in &self.dense {
+                encoder.dense(name, tensor)?;
             }
-            for tile in &program.tiles {
-                let bytes: Vec<u8> = tile.codes.iter().map(|code| code.cast_unsigned()).collect();
-                out.write_all(&bytes)?;
+            for ((place, program), report) in self.experts.iter().zip(self.reports.values()) {
+                encoder.expert(*place, program, report)?;
             }
-        }
-        let Hashed { out, hasher } = out;
-        out.write_all(hasher.finalize().as_bytes())
-    }
-
-    fn payload_bytes(&self) -> u64 {
-        let dense: u64 = self.dense.values().map(|tensor| 4 * tensor.data.len() as u64).sum();
-        let experts: u64 = self
-            .experts
-            .values()
-            .map(|program| {
-                let constants: usize = program.tables.iter().map(Vec::len).sum();
-                4 * constants as u64 + program.weight_bytes()
-            })
-            .sum();
-        dense + experts
-    }
-
-    fn metadata(&self) -> Metadata {
-        let dense = self
-            .dense
-            .iter()
-            .map(|(name, tensor)| TensorRepr { name: name.clone(), shape: tensor.shape.clone() });
-        let experts = self.experts.iter().zip(self.reports.values()).map(
-            |((&(layer, key), program), report)| ExpertRepr {
-                layer,
-                tier: key.tier,
-                group: key.group,
-                expert: key.expert,
-                program: ProgramRepr::new(program),
-                report: ReportRepr::new(report),
-            },
-        );
-        Metadata {
-            chip: self.chip_text.clone(),
-            model: self.config.clone(),
-            checkpoint: self.checkpoint,
-            dense: dense.collect(),
-            experts: experts.collect(),
-        }
+            encoder.finish()
+        };
+        encode().map_err(|problem| problem.of("compiled model in memory"))
     }
 }
 
-fn write_floats(values: &[f32], out: &mut dyn Write) -> io::Result<()> {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    out.write_all(&bytes)
+fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index {
+    Index {
+        chip: chip_text.to_owned(),
+        model: config.clone(),
+        checkpoint,
+        dense: Vec::new(),
+        experts: Vec::new(),
+    }
+}
+
+/// The bytes of a file in the making.
+#[derive(Debug)]
+struct Encoder<W> {
+    out: Hashed<W>,
+    index: Index,
+}
+
+impl<W: Write> Encoder<W> {
+    fn new(out: W, index: Index) -> Result<Self, ArtifactProblem> {
+        let mut out = Hashed { out, hasher: blake3::Hasher::new() };
+        out.write_all(&MAGIC).map_err(unwritable)?;
+        out.write_all(&VERSION.to_le_bytes()).map_err(unwritable)?;
+        Ok(Self { out, index })
+    }
+
+    fn dense(&mut self, name: &str, tensor: &Tensor) -> Result<(), ArtifactProblem> {
+        write_floats(&tensor.data, &mut self.out).map_err(unwritable)?;
+        self.index.dense.push(TensorRepr { name: name.to_owned(), shape: tensor.shape.clone() });
+        Ok(())
+    }
+
+    fn expert(
+        &mut self,
+        (layer, key): ExpertPlace,
+        program: &Program,
+        report: &LayerReport,
+    ) -> Result<(), ArtifactProblem> {
+        let metadata =
+            ExpertRepr { program: ProgramRepr::new(program), report: ReportRepr::new(report) };
+        let metadata = encode(&metadata)?;
+        self.out.write_all(&metadata).map_err(unwritable)?;
+        let mut payload = 0;
+        for table in &program.tables {
+            write_floats(table, &mut self.out).map_err(unwritable)?;
+            payload += 4 * table.len() as u64;
+        }
+        for tile in &program.tiles {
+            let bytes: Vec<u8> = tile.codes.iter().map(|code| code.cast_unsigned()).collect();
+            self.out.write_all(&bytes).map_err(unwritable)?;
+            payload += bytes.len() as u64;
+        }
+        let (tier, group, expert) = (key.tier, key.group, key.expert);
+        let metadata = metadata.len() as u64;
+        self.index.experts.push(RecordRepr { layer, tier, group, expert, metadata, payload });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<W, ArtifactProblem> {
+        let index = encode(&self.index)?;
+        self.out.write_all(&index).map_err(unwritable)?;
+        self.out.write_all(&(index.len() as u64).to_le_bytes()).map_err(unwritable)?;
+        let Hashed { mut out, hasher } = self.out;
+        out.write_all(hasher.finalize().as_bytes()).map_err(unwritable)?;
+        out.write_all(&END_MARK).map_err(unwritable)?;
+        Ok(out)
+    }
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, ArtifactProblem> {
+    serde_json::to_vec(value).map_err(|source| ArtifactProblem::Unencodable { source })
+}
+
+fn unwritable(source: io::Error) -> ArtifactProblem {
+    ArtifactProblem::Unwritable { source }
+}
+
+fn write_floats(values: &[f32], out: &mut impl Write) -> io::Result<()> {
+    // In pieces, so that a large tensor is not there twice.
+    for piece in values.chunks(1 << 14) {
+        let bytes: Vec<u8> = piece.iter().flat_map(|value| value.to_le_bytes()).collect();
+        out.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// Passes bytes on and hashes them.
-struct Hashed<'a> {
-    out: &'a mut dyn Write,
+#[derive(Debug)]
+struct Hashed<W> {
+    out: W,
     hasher: blake3::Hasher,
 }
 
-impl Write for Hashed<'_> {
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.hasher.update(&bytes[..written]);
@@ -129,6 +225,7 @@ impl Write for Hashed<'_> {
 }
 
 /// A file beside the target that vanishes unless it is renamed.
+#[derive(Debug)]
 struct Temporary {
     path: PathBuf,
     file: File,

@@ -182,6 +182,8 @@ fn stream() -> ImageStep {
         d: 0,
         from_offset: 5,
         to_offset: 6,
+        symbols_from: 2,
+        symbols_to: 4,
     }
 }
 
@@ -190,7 +192,6 @@ fn image() -> Vec<u8> {
     let header = ImageHeader {
         name: "example",
         chip: "tiny-4",
-        packing: 0,
         rows: 4,
         columns: 4,
         symbols_max: 8,
@@ -204,6 +205,7 @@ fn image() -> Vec<u8> {
     let mut writer = ImageWriter::new(&header, |bytes: &[u8]| out.extend_from_slice(bytes));
     writer.buffer(ImageBuffer { kind: 1, len: 8, address: 0x100 });
     writer.table(&[0.5]);
+    writer.packings([2].into_iter());
     writer.tile(&[1, -1, 127, -127, 0]);
     writer.step(&ImageStep { kind: step::MOVE_IN, ..ImageStep::default() }, [].into_iter());
     writer.step(&stream(), [0].into_iter());
@@ -332,7 +334,7 @@ fn every_decoder_reads_the_frozen_bytes() {
     assert_eq!((image.header().name, image.header().chip), ("example", "tiny-4"));
     assert!(image.buffers().eq([ImageBuffer { kind: 1, len: 8, address: 0x100 }]));
     assert!(image.tables().map(|table| f32s(table).collect::<Vec<_>>()).eq([[0.5]]));
-    assert!(image.tiles().eq([&[1, 0xff, 127, 0x81, 0][..]]));
+    assert!(image.tiles().eq([(2, &[1, 0xff, 127, 0x81, 0][..])]));
     let steps: Vec<_> = image.steps().map(|(step, after)| (step, after.collect())).collect();
     let move_in = ImageStep { kind: step::MOVE_IN, ..ImageStep::default() };
     assert_eq!(steps, [(move_in, vec![]), (stream(), vec![0])]);

@@ -147,7 +147,9 @@ fn parse_image(bytes: &[u8]) {
         let numbers: Vec<f32> = litecore_firmware_proto::payload::f32s(table).collect();
         writer.table(&numbers);
     }
-    for tile in image.tiles() {
+    let packings: Vec<u8> = image.tiles().map(|(packing, _)| packing).collect();
+    writer.packings(packings.into_iter());
+    for (_, tile) in image.tiles() {
         let codes: Vec<i8> = tile.iter().map(|byte| byte.cast_signed()).collect();
         writer.tile(&codes);
     }

@@ -192,6 +192,7 @@ fn component_of(number: u32) -> Option<Component> {
         component::SRAM => Component::Sram,
         component::WEIGHT_FETCH => Component::WeightFetch,
         component::HOST_LINK => Component::HostLink,
+        component::COMMAND => Component::Command,
         _ => return None,
     })
 }

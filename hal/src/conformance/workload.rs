@@ -119,21 +119,15 @@ fn program(chip: &ChipDescription, weights: &[Vec<i32>], shift: u8) -> Program {
         buffer
     });
     let mut steps = vec![
-        Step { action: Action::MoveIn { to: MOVED_IN }, after: Vec::new() },
-        Step {
-            action: Action::Quantise { from: MOVED_IN, to: CODES, scale: SCALE },
-            after: vec![StepIndex(0)],
-        },
+        Step::new(Action::MoveIn { to: MOVED_IN }, Vec::new()),
+        Step::new(Action::Quantise { from: MOVED_IN, to: CODES, scale: SCALE }, vec![StepIndex(0)]),
     ];
     let mut streamed = StepIndex(1);
     for tile in (0..).map(TileId).take(weights.len()) {
         let next = u32::try_from(steps.len()).unwrap_or(u32::MAX);
         let after = vec![streamed];
-        steps.push(Step { action: Action::LoadBank { array: 0, bank: 0, tile }, after });
-        steps.push(Step {
-            action: Action::Settle { array: 0, bank: 0 },
-            after: vec![StepIndex(next)],
-        });
+        steps.push(Step::new(Action::LoadBank { array: 0, bank: 0, tile }, after));
+        steps.push(Step::new(Action::Settle { array: 0, bank: 0 }, vec![StepIndex(next)]));
         let action = Action::Stream {
             array: 0,
             bank: 0,
@@ -146,24 +140,26 @@ fn program(chip: &ChipDescription, weights: &[Vec<i32>], shift: u8) -> Program {
             accumulate_shift: 0,
             first: tile == TileId(0),
         };
-        steps.push(Step { action, after: vec![StepIndex(next + 1)] });
+        steps.push(Step::new(action, vec![StepIndex(next + 1)]));
         streamed = StepIndex(next + 2);
     }
     let scaled = Action::Dequantise { from: SUMS, scale: SCALE, table: TableId(0), to: RESULT };
-    steps.push(Step { action: scaled, after: vec![streamed] });
+    steps.push(Step::new(scaled, vec![streamed]));
     let last = StepIndex(u32::try_from(steps.len() - 1).unwrap_or(u32::MAX));
-    steps.push(Step { action: Action::MoveOut { from: RESULT }, after: vec![last] });
+    steps.push(Step::new(Action::MoveOut { from: RESULT }, vec![last]));
     let code = |w: &i32| i8::try_from(*w).unwrap_or(0);
     Program {
         name: "conformance".to_owned(),
         chip: chip.name.clone(),
         rows: chip.array.inputs,
         columns: chip.array.outputs,
-        packing: Packing::Conjugate,
         symbols_max,
         useful_macs_per_symbol: (weights.len() * k * m) as u64,
         buffers: buffers.to_vec(),
-        tiles: weights.iter().map(|w| Tile { codes: w.iter().map(code).collect() }).collect(),
+        tiles: weights
+            .iter()
+            .map(|w| Tile { packing: Packing::Conjugate, codes: w.iter().map(code).collect() })
+            .collect(),
         tables: vec![vec![1.0; m]],
         steps,
     }

@@ -52,6 +52,13 @@ pub fn quantise(x: &[f32], limit: i32, codes: &mut [i8]) -> Result<f32, NonFinit
     Ok(largest / limit)
 }
 
+/// The largest magnitude of some values: not finite if one of them is not; zero of none.
+///
+/// Exact: bit-exact.
+pub fn largest_magnitude(x: &[f32]) -> f32 {
+    absmax(Isa::detected(), x)
+}
+
 on_every_isa! { fn absmax(x: &[f32]) -> f32 = absmax_body; }
 on_every_isa! {
     fn quantise_by(x: &[f32], inverse: f32, limit: f32, codes: &mut [i8]) = quantise_by_body;
@@ -142,6 +149,31 @@ pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     math::silu_all(gate, out);
     for (out, &up) in out.iter_mut().zip(up) {
         *out *= up;
+    }
+}
+
+/// `out = H (x · table)` in blocks of `block` elements, H a Walsh–Hadamard matrix without its factor:
+/// for strides 1, 2, 4 … each pair `(a, b)` a stride apart becomes `(a + b, a − b)`.
+///
+/// Panics: if the lengths differ, or `block` is no power of two that divides them.
+pub fn rotate(x: &[f32], table: &[f32], block: usize, out: &mut [f32]) {
+    assert!(x.len() == table.len() && x.len() == out.len(), "x, table and out must fit");
+    assert!(
+        block.is_power_of_two() && x.len().is_multiple_of(block),
+        "blocks must fill the vector"
+    );
+    for ((out, x), factor) in out.iter_mut().zip(x).zip(table) {
+        *out = x * factor;
+    }
+    let mut stride = 1;
+    while stride < block {
+        for pair in out.chunks_exact_mut(2 * stride) {
+            let (low, high) = pair.split_at_mut(stride);
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        stride *= 2;
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::codes::{self, NonFinite};
 use crate::math;
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::{StepIndex, TileId};
+use litecore_types::program::{Packing, StepIndex, TileId};
 
 /// What the interpreter must know of a chip's converters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,14 @@ impl Converters {
 pub struct StreamCall<'a> {
     /// The step, for addressing noise and records.
     pub step: StepIndex,
+    /// The position in the run of the first of these symbols.
+    pub first_symbol: usize,
     /// The array the tile sits on.
     pub array: u16,
     /// The tile.
     pub tile: TileId,
+    /// How its codes lie in the cells.
+    pub packing: Packing,
     /// Its codes. Shape: `inputs × outputs`, outputs run fastest.
     pub weights: &'a [i8],
     /// Real inputs of the tile.
@@ -55,6 +59,9 @@ pub trait Arithmetic {
 
     /// Element by element, as `Action::SwiGlu` defines.
     fn swiglu(&mut self, gate: &[f32], up: &[f32], out: &mut [f32]);
+
+    /// One vector, as `Action::Rotate` defines.
+    fn rotate(&mut self, x: &[f32], table: &[f32], block: usize, out: &mut [f32]);
 }
 
 /// The scalar definition of every action, written straight from their meaning.
@@ -114,10 +121,31 @@ impl Arithmetic for Reference {
         }
     }
 
+    fn rotate(&mut self, x: &[f32], table: &[f32], block: usize, out: &mut [f32]) {
+        for ((out, x), factor) in out.iter_mut().zip(x).zip(table) {
+            *out = x * factor;
+        }
+        out.chunks_exact_mut(block).for_each(rotate_block);
+    }
+
     fn swiglu(&mut self, gate: &[f32], up: &[f32], out: &mut [f32]) {
         for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
             *out = math::silu(gate) * up;
         }
+    }
+}
+
+/// A Walsh–Hadamard matrix times a block, from its definition: both halves, then their sum and
+/// difference.
+fn rotate_block(block: &mut [f32]) {
+    if block.len() < 2 {
+        return;
+    }
+    let (low, high) = block.split_at_mut(block.len() / 2);
+    rotate_block(low);
+    rotate_block(high);
+    for (a, b) in low.iter_mut().zip(high) {
+        (*a, *b) = (*a + *b, *a - *b);
     }
 }
 
@@ -148,6 +176,10 @@ impl Arithmetic for Fast {
 
     fn dequantise(&mut self, p: &[i32], scale: f32, table: &[f32], out: &mut [f32]) {
         codes::dequantise(p, scale, table, out);
+    }
+
+    fn rotate(&mut self, x: &[f32], table: &[f32], block: usize, out: &mut [f32]) {
+        codes::rotate(x, table, block, out);
     }
 
     fn swiglu(&mut self, gate: &[f32], up: &[f32], out: &mut [f32]) {

@@ -10,8 +10,11 @@ mod arithmetic;
 
 pub use arithmetic::{Arithmetic, Converters, Fast, Reference, StreamCall};
 
-use litecore_types::program::{Action, BufferId, ElementKind, StepIndex, VerifiedProgram};
+use litecore_types::program::{
+    Action, BufferId, ElementKind, StepIndex, Symbols, Tile, VerifiedProgram,
+};
 use std::fmt;
+use std::ops::Range;
 
 /// Why a run could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,22 +89,33 @@ pub fn execute<A: Arithmetic>(
         return Err(ExecuteError::TooManySymbols { given: symbols, most: program.symbols_max });
     }
     workspace.prepare(program, symbols);
+    outputs.clear();
+    outputs.resize(symbols * program.output_len(), 0.0);
     for (step, index) in program.steps.iter().zip(0..) {
         let index = StepIndex(index);
+        let part = part_of(step.symbols, symbols);
+        // The elements of a buffer that belong to these symbols.
+        let of = |id: BufferId| {
+            let len = program.buffer(id).len;
+            part.start * len..part.end * len
+        };
         match step.action {
-            Action::MoveIn { to } => workspace.floats[at(to)].copy_from_slice(inputs),
+            Action::MoveIn { to } => {
+                let part = of(to);
+                workspace.floats[at(to)][part.clone()].copy_from_slice(&inputs[part]);
+            }
             Action::MoveOut { from } => {
-                outputs.clear();
-                outputs.extend_from_slice(&workspace.floats[at(from)]);
+                let part = of(from);
+                outputs[part.clone()].copy_from_slice(&workspace.floats[at(from)][part]);
             }
             Action::LoadBank { .. } | Action::Settle { .. } => {}
             Action::Quantise { from, to, scale } => {
                 let len = program.buffer(from).len;
                 let mut scales = std::mem::take(&mut workspace.floats[at(scale)]);
-                let vectors = workspace.floats[at(from)].chunks_exact(len);
-                let codes = workspace.codes[at(to)].chunks_exact_mut(len);
-                for (symbol, ((x, codes), scale)) in vectors.zip(codes).zip(&mut scales).enumerate()
-                {
+                let vectors = workspace.floats[at(from)][of(from)].chunks_exact(len);
+                let codes = workspace.codes[at(to)][of(to)].chunks_exact_mut(len);
+                let of_symbols = vectors.zip(codes).zip(&mut scales[of(scale)]);
+                for (symbol, ((x, codes), scale)) in part.clone().zip(of_symbols) {
                     *scale = arithmetic
                         .quantise(x, codes)
                         .map_err(|_| ExecuteError::NonFinite { symbol, step: index })?;
@@ -109,22 +123,32 @@ pub fn execute<A: Arithmetic>(
                 workspace.floats[at(scale)] = scales;
             }
             Action::Stream { .. } => {
-                workspace.stream(program, index, &step.action, symbols, arithmetic);
+                workspace.stream(program, index, &step.action, part, arithmetic);
             }
             Action::Dequantise { from, scale, table, to } => {
                 let len = program.buffer(from).len;
                 let mut out = std::mem::take(&mut workspace.floats[at(to)]);
-                let sums = workspace.sums[at(from)].chunks_exact(len);
-                let scales = &workspace.floats[at(scale)];
-                for ((p, &scale), out) in sums.zip(scales).zip(out.chunks_exact_mut(len)) {
+                let sums = workspace.sums[at(from)][of(from)].chunks_exact(len);
+                let scales = &workspace.floats[at(scale)][of(scale)];
+                for ((p, &scale), out) in sums.zip(scales).zip(out[of(to)].chunks_exact_mut(len)) {
                     arithmetic.dequantise(p, scale, program.table(table), out);
+                }
+                workspace.floats[at(to)] = out;
+            }
+            Action::Rotate { from, table, block, to } => {
+                let len = program.buffer(from).len;
+                let mut out = std::mem::take(&mut workspace.floats[at(to)]);
+                let vectors = workspace.floats[at(from)][of(from)].chunks_exact(len);
+                for (x, out) in vectors.zip(out[of(to)].chunks_exact_mut(len)) {
+                    arithmetic.rotate(x, program.table(table), block as usize, out);
                 }
                 workspace.floats[at(to)] = out;
             }
             Action::SwiGlu { gate, up, to } => {
                 let mut out = std::mem::take(&mut workspace.floats[at(to)]);
-                let (gate, up) = (&workspace.floats[at(gate)], &workspace.floats[at(up)]);
-                arithmetic.swiglu(gate, up, &mut out);
+                let (gate, up) =
+                    (&workspace.floats[at(gate)][of(gate)], &workspace.floats[at(up)][of(up)]);
+                arithmetic.swiglu(gate, up, &mut out[of(to)]);
                 workspace.floats[at(to)] = out;
             }
         }
@@ -134,6 +158,13 @@ pub fn execute<A: Arithmetic>(
 
 fn at(id: BufferId) -> usize {
     id.0 as usize
+}
+
+/// The symbols of a step that a run of so many symbols has.
+fn part_of(step: Symbols, symbols: usize) -> Range<usize> {
+    let range = step.in_run(symbols as u64);
+    let position = |symbol| usize::try_from(symbol).unwrap_or(usize::MAX).min(symbols);
+    position(range.start)..position(range.end)
 }
 
 impl Workspace {
@@ -157,7 +188,7 @@ impl Workspace {
         program: &VerifiedProgram,
         step: StepIndex,
         action: &Action,
-        symbols: usize,
+        part: Range<usize>,
         arithmetic: &mut A,
     ) {
         let &Action::Stream {
@@ -175,14 +206,15 @@ impl Workspace {
         else {
             return;
         };
-        let (inputs, outputs) = (program.tile_inputs(), program.columns);
+        let (inputs, outputs) = program.tile_shape(tile);
+        let symbols = part.len();
         let from_len = program.buffer(from).len;
-        let source = &self.codes[at(from)];
+        let source = &self.codes[at(from)][part.start * from_len..part.end * from_len];
         let offset = from_offset as usize;
         let used = inputs.min(from_len - offset);
         // A tile that takes whole vectors needs no copy.
         let x = if used == inputs && inputs == from_len {
-            source.as_slice()
+            source
         } else {
             self.slice.clear();
             self.slice.resize(symbols * inputs, 0);
@@ -192,14 +224,25 @@ impl Workspace {
             &self.slice
         };
         self.sampled.resize(symbols * outputs, 0);
-        let weights = &program.tile(tile).codes;
-        let call = StreamCall { step, array, tile, weights, inputs, outputs, x, shift };
+        let Tile { packing, codes: weights } = program.tile(tile);
+        let call = StreamCall {
+            step,
+            first_symbol: part.start,
+            array,
+            tile,
+            packing: *packing,
+            weights,
+            inputs,
+            outputs,
+            x,
+            shift,
+        };
         arithmetic.stream(&call, &mut self.sampled);
 
         let to_len = program.buffer(to).len;
         let start = to_offset as usize;
         let end = to_len.min(start + outputs);
-        let sums = self.sums[at(to)].chunks_exact_mut(to_len);
+        let sums = self.sums[at(to)][part.start * to_len..].chunks_exact_mut(to_len);
         for (sums, codes) in sums.zip(self.sampled.chunks_exact(outputs)) {
             for (sum, code) in sums[start..end].iter_mut().zip(codes) {
                 let term = code << accumulate_shift;

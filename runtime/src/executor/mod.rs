@@ -59,7 +59,7 @@ pub struct Account {
     pub cycles: Cycles,
     /// What the compiler predicted for the same runs.
     pub cycles_predicted: Cycles,
-    /// Cycles of transfers over the host link, latency included, as predicted; engines overlap.
+    /// Cycles in which something was on its way over the host link, as predicted; units overlap.
     pub host_link: Cycles,
     /// Cycles the weight loaders worked, as predicted.
     pub loading: Cycles,

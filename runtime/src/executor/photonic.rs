@@ -1,6 +1,6 @@
 use super::{Account, Executor, ExpertCall};
 use crate::RuntimeError;
-use litecore_compiler::{CompiledModel, predict};
+use litecore_compiler::{CompiledModel, Prediction, predict};
 use litecore_hal::{Device, ImageId, RunRequest};
 use litecore_model::ExpertKey;
 use litecore_types::Cycles;
@@ -37,21 +37,31 @@ struct Predicted {
 impl Predicted {
     fn new(program: &VerifiedProgram, chip: &ChipDescription, symbols: usize) -> Self {
         let prediction = predict(program, chip, symbols as u64);
-        let sum = |wanted: fn(Engine) -> bool| -> Cycles {
-            let spans = prediction.spans.iter().filter(|span| wanted(span.engine));
-            spans.map(|span| span.end - span.start).sum()
-        };
         let busy = |wanted: fn(Engine) -> bool| -> Cycles {
             let spans = prediction.spans.iter().filter(|span| wanted(span.engine));
             spans.map(|span| span.busy_end - span.start).sum()
         };
         Self {
             cycles: prediction.cycles,
-            host_link: sum(|engine| engine == Engine::HostLink),
+            host_link: transferring(&prediction),
             loading: busy(|engine| matches!(engine, Engine::Loader(_))),
             streaming: busy(|engine| matches!(engine, Engine::Array(_))),
         }
     }
+}
+
+/// Cycles in which something is on its way over the host link, in either direction.
+fn transferring(prediction: &Prediction) -> Cycles {
+    let moves = prediction.spans.iter();
+    let moves = moves.filter(|span| matches!(span.engine, Engine::HostIn | Engine::HostOut));
+    let mut ways: Vec<(Cycles, Cycles)> = moves.map(|span| (span.start, span.end)).collect();
+    ways.sort_unstable();
+    let (mut covered, mut until) = (Cycles::ZERO, Cycles::ZERO);
+    for (start, end) in ways {
+        covered += end - start.max(until);
+        until = until.max(end);
+    }
+    covered
 }
 
 impl PhotonicExecutor {

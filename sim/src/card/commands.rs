@@ -311,6 +311,7 @@ fn number_of(part: Component) -> u32 {
         Component::Sram => component::SRAM,
         Component::WeightFetch => component::WEIGHT_FETCH,
         Component::HostLink => component::HOST_LINK,
+        Component::Command => component::COMMAND,
     }
 }
 

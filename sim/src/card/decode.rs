@@ -1,7 +1,8 @@
 use litecore_firmware_proto::image::{Image, ImageStep, MalformedImage, step};
 use litecore_firmware_proto::payload::f32s;
 use litecore_types::program::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile, TileId,
+    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId,
+    Tile, TileId,
 };
 
 /// Why an image is not a program; what a program may do is the verifier's business.
@@ -12,7 +13,7 @@ pub enum DecodeError {
     Malformed(#[from] MalformedImage),
     /// There is no such packing.
     #[error("packing {0} is unknown: update the firmware")]
-    Packing(u16),
+    Packing(u8),
     /// There is no such kind of element.
     #[error("buffer {buffer} has elements of unknown kind {kind}")]
     Element {
@@ -45,9 +46,6 @@ pub enum DecodeError {
 pub fn decode_image(bytes: &[u8], steps_max: u32) -> Result<Program, DecodeError> {
     let image = Image::parse(bytes)?;
     let header = image.header();
-    if header.packing != 0 {
-        return Err(DecodeError::Packing(header.packing));
-    }
     if header.steps > steps_max {
         return Err(DecodeError::TooManySteps { steps: header.steps, most: steps_max });
     }
@@ -63,25 +61,34 @@ pub fn decode_image(bytes: &[u8], steps_max: u32) -> Result<Program, DecodeError
     });
     let steps = image.steps().zip(0..).map(|((record, after), index)| {
         let unknown = DecodeError::Step { step: index, kind: record.kind };
-        Ok(Step { action: action(&record).ok_or(unknown)?, after: after.map(StepIndex).collect() })
+        Ok(Step {
+            action: action(&record).ok_or(unknown)?,
+            symbols: Symbols { from: record.symbols_from, to: record.symbols_to },
+            after: after.map(StepIndex).collect(),
+        })
     });
     Ok(Program {
         name: header.name.to_owned(),
         chip: header.chip.to_owned(),
         rows: header.rows as usize,
         columns: header.columns as usize,
-        packing: Packing::Conjugate,
         symbols_max: header.symbols_max,
         useful_macs_per_symbol: header.useful_macs,
         buffers: buffers.collect::<Result<_, DecodeError>>()?,
-        tiles: image.tiles().map(tile).collect(),
+        tiles: image.tiles().map(tile).collect::<Result<_, DecodeError>>()?,
         tables: image.tables().map(|bytes| f32s(bytes).collect()).collect(),
         steps: steps.collect::<Result<_, DecodeError>>()?,
     })
 }
 
-fn tile(bytes: &[u8]) -> Tile {
-    Tile { codes: bytes.iter().map(|byte| byte.cast_signed()).collect() }
+fn tile((packing, bytes): (u8, &[u8])) -> Result<Tile, DecodeError> {
+    let packing = match packing {
+        0 => Packing::Conjugate,
+        1 => Packing::Rows,
+        2 => Packing::Tokens,
+        packing => return Err(DecodeError::Packing(packing)),
+    };
+    Ok(Tile { packing, codes: bytes.iter().map(|byte| byte.cast_signed()).collect() })
 }
 
 fn action(record: &ImageStep) -> Option<Action> {
@@ -116,6 +123,9 @@ fn action(record: &ImageStep) -> Option<Action> {
             to: BufferId(d),
         },
         step::SWIGLU => Action::SwiGlu { gate: BufferId(a), up: BufferId(b), to: BufferId(c) },
+        step::ROTATE => {
+            Action::Rotate { from: BufferId(a), table: TableId(b), to: BufferId(c), block: d }
+        }
         step::MOVE_OUT => Action::MoveOut { from: BufferId(a) },
         _ => return None,
     })

@@ -166,20 +166,17 @@ fn one_stream(
         accumulate_shift: 0,
         first: true,
     };
-    let step = |action, after: &[u32]| Step {
-        action,
-        after: after.iter().copied().map(StepIndex).collect(),
-    };
+    let step =
+        |action, after: &[u32]| Step::new(action, after.iter().copied().map(StepIndex).collect());
     let program = Program {
         name: "one stream".to_owned(),
         chip: chip.name.clone(),
         rows: chip.array.inputs,
         columns: chip.array.outputs,
-        packing: Packing::Conjugate,
         symbols_max: symbols as u64,
         useful_macs_per_symbol: (inputs * outputs) as u64,
         buffers,
-        tiles: vec![Tile { codes: weights.to_vec() }],
+        tiles: vec![Tile { packing: Packing::Conjugate, codes: weights.to_vec() }],
         tables: vec![vec![1.0; outputs]],
         steps: vec![
             step(Action::MoveIn { to: x }, &[]),

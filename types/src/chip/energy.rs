@@ -1,30 +1,35 @@
 //! What each step of a program costs: the only place where energies come from.
 
 use super::{ChipDescription, Dataflow};
-use crate::program::{Action, Program};
+use crate::program::{Action, Program, Step};
 use crate::{Component, Cycles, EnergyLedger};
 
 impl ChipDescription {
-    /// Charges the dynamic energy of `action` on `symbols` input vectors.
+    /// Charges the dynamic energy of `step` when `program` runs on `symbols` input vectors.
     ///
-    /// Event counts per step: two conversions and two drives per row and symbol (in-phase and
-    /// quadrature), one sample per balanced pair and symbol, one conversion and one fetched byte per
-    /// weight code, one digital operation per element, and every byte of the vectors that enter or
-    /// leave a buffer. Where both operands are streamed, a weight is converted and drives a modulator
-    /// whenever it is sent, and a buffer is all that is loaded.
+    /// Event counts per step: one reading of the step by the command processor, dropped or not. For
+    /// each optical symbol of a stream, as many conversions and drives as the packing has operands,
+    /// one sample per balanced pair, one addition per code that is used. One conversion and one
+    /// fetched byte per weight code, one digital operation per element, and every byte of the
+    /// vectors that enter or leave a buffer. Where both operands are streamed, a weight is converted and
+    /// drives a modulator whenever it is sent, and a buffer is all that is loaded.
     pub fn charge_step(
         &self,
         program: &Program,
-        action: &Action,
+        step: &Step,
         symbols: u64,
         ledger: &mut EnergyLedger,
     ) {
-        let vectors = symbols;
-        let symbols = symbols as f64;
+        ledger.charge(Component::Command, self.command.energy_j.value);
+        if step.symbols.dropped_in(symbols) {
+            return;
+        }
+        let count = step.symbols.count_in(symbols);
+        let symbols = count as f64;
         let bytes = |id| symbols * program.buffer(id).bytes_per_symbol() as f64;
         let sram = self.memory.sram_energy_j_per_byte.value;
         let digital = self.vector.energy_j_per_element.value;
-        match *action {
+        match step.action {
             Action::MoveIn { to: buffer } | Action::MoveOut { from: buffer } => {
                 ledger
                     .charge(Component::HostLink, bytes(buffer) * self.host.energy_j_per_byte.value);
@@ -46,11 +51,15 @@ impl ChipDescription {
                 ledger.charge(component, codes * per_code);
             }
             Action::Settle { .. } => {}
-            Action::Stream { .. } => {
-                let weight_drives = self.weight_drives(vectors) as f64;
-                let drives = symbols * 2.0 * self.array.inputs as f64;
+            Action::Stream { tile, .. } => {
+                let packing = program.tile(tile).packing;
+                let symbols = count.div_ceil(packing.vectors());
+                let weight_drives = self.weight_drives(symbols) as f64;
+                let optical = symbols as f64;
+                let drives = optical * (packing.drives_per_row() * self.array.inputs) as f64;
                 let pairs = self.receiver.readout.pairs() as f64;
-                let samples = symbols * pairs * self.array.outputs as f64;
+                let samples = optical * pairs * self.array.outputs as f64;
+                let used = optical * (packing.codes_per_column() * self.array.outputs) as f64;
                 ledger.charge(Component::InputDac, drives * self.dac.energy_j.value);
                 ledger
                     .charge(Component::WeightDac, weight_drives * self.weights.dac_energy_j.value);
@@ -60,15 +69,21 @@ impl ChipDescription {
                 );
                 ledger.charge(Component::Receiver, samples * self.receiver.energy_j.value);
                 ledger.charge(Component::Adc, samples * self.adc.energy_j.value);
-                ledger.charge(Component::Digital, samples * digital);
-                // One byte per drive in; four bytes per sample read and written back.
-                ledger.charge(Component::Sram, (drives + weight_drives + 8.0 * samples) * sram);
+                ledger.charge(Component::Digital, used * digital);
+                // One byte per drive in; four bytes per code that is used, read and written back.
+                ledger.charge(Component::Sram, (drives + weight_drives + 8.0 * used) * sram);
             }
             Action::Quantise { from, to, .. } | Action::Dequantise { from, to, .. } => {
                 ledger.charge(
                     Component::Digital,
                     symbols * program.buffer(from).len as f64 * digital,
                 );
+                ledger.charge(Component::Sram, (bytes(from) + bytes(to)) * sram);
+            }
+            Action::Rotate { from, block, to, .. } => {
+                let passes = f64::from(1 + block.max(1).ilog2());
+                let elements = symbols * program.buffer(from).len as f64;
+                ledger.charge(Component::Digital, elements * passes * digital);
                 ledger.charge(Component::Sram, (bytes(from) + bytes(to)) * sram);
             }
             Action::SwiGlu { gate, up, to } => {

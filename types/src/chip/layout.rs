@@ -4,8 +4,8 @@ use super::claims::Claims;
 use super::document::Section;
 use super::read::ChipIssue;
 use super::sections::{
-    Adc, Array, Cell, CellType, Clock, Dac, Dataflow, Host, Laser, Memory, Modulator, OpticalPath,
-    PhaseChange, Readout, Receiver, Ring, Vector, Weights,
+    Adc, Array, Cell, CellType, Clock, Command, Dac, Dataflow, Host, Laser, Memory, Modulator,
+    OpticalPath, PhaseChange, Readout, Receiver, Ring, Vector, Weights,
 };
 use super::{ChipDescription, Range};
 use Range::{NonNegative, Positive, Within};
@@ -68,15 +68,11 @@ pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> Chip
             endurance_writes: s.quantity("endurance_writes", Positive),
         },
     );
-    let weights = top.section("weights", |s| Weights {
-        bits: s.small("bits", 2, 8),
-        load_bytes_per_s: s.quantity("load_bytes_per_s", Positive),
-        dac_energy_j: s.quantity("dac_energy_j", NonNegative),
-        fetch_energy_j_per_byte: s.quantity("fetch_energy_j_per_byte", NonNegative),
-    });
-    let memory = top.section("memory", |s| Memory {
-        sram_bytes: s.count("sram_bytes", 1024, 1 << 40) as u64,
-        sram_energy_j_per_byte: s.quantity("sram_energy_j_per_byte", NonNegative),
+    let weights = top.section("weights", weights);
+    let memory = top.section("memory", memory);
+    let command = top.section("command", |s| Command {
+        issue_s: s.quantity("issue_s", NonNegative),
+        energy_j: s.quantity("energy_j", NonNegative),
     });
     let vector = top.section("vector", |s| Vector {
         elements_per_s: s.quantity("elements_per_s", Positive),
@@ -105,6 +101,7 @@ pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> Chip
         phase_change,
         weights,
         memory,
+        command,
         vector,
         host,
         claims,
@@ -232,5 +229,24 @@ fn cell(s: &mut Section<'_>) -> Cell {
         stuck_fraction: s.impairment("stuck_fraction", FRACTION),
         settling_s: s.quantity("settling_s", NonNegative),
         hold_power_w: s.quantity("hold_power_w", NonNegative),
+    }
+}
+
+fn weights(s: &mut Section<'_>) -> Weights {
+    Weights {
+        bits: s.small("bits", 2, 8),
+        load_bytes_per_s: s.quantity("load_bytes_per_s", Positive),
+        fetch_bytes_per_s: s.quantity("fetch_bytes_per_s", Positive),
+        dac_energy_j: s.quantity("dac_energy_j", NonNegative),
+        fetch_energy_j_per_byte: s.quantity("fetch_energy_j_per_byte", NonNegative),
+    }
+}
+
+fn memory(s: &mut Section<'_>) -> Memory {
+    Memory {
+        sram_bytes: s.count("sram_bytes", 1024, 1 << 40) as u64,
+        port_bytes_per_s: s.quantity("port_bytes_per_s", Positive),
+        accumulator_bytes_per_s: s.quantity("accumulator_bytes_per_s", Positive),
+        sram_energy_j_per_byte: s.quantity("sram_energy_j_per_byte", NonNegative),
     }
 }

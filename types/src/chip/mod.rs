@@ -20,10 +20,11 @@ pub use claims::{Claim, ClaimKey, Claims};
 pub use quantity::{Impairment, Quantity, Range};
 pub use read::{ChipError, ChipIssue, Override};
 pub use sections::{
-    Adc, Array, Cell, CellType, Clock, Dac, Dataflow, Host, Laser, Memory, Modulator, OpticalPath,
-    PhaseChange, Readout, Receiver, Ring, Vector, Weights,
+    Adc, Array, Cell, CellType, Clock, Command, Dac, Dataflow, Host, Laser, Memory, Modulator,
+    OpticalPath, PhaseChange, Readout, Receiver, Ring, Vector, Weights,
 };
 
+use crate::program::Packing;
 use serde::Serialize;
 
 /// One chip model: geometry, optics, converters, clocks, memories and the energy of each event.
@@ -59,6 +60,8 @@ pub struct ChipDescription {
     pub weights: Weights,
     /// On-card memories.
     pub memory: Memory,
+    /// The command processor.
+    pub command: Command,
     /// The digital vector unit.
     pub vector: Vector,
     /// The link to the host.
@@ -104,11 +107,17 @@ impl ChipDescription {
         (1 << (self.weights.bits - 1)) - 1
     }
 
-    /// The shift at which the ADC range just covers the largest possible accumulation.
+    /// The shift at which the ADC range just covers the largest possible accumulation, in conjugate
+    /// folding.
     ///
     /// Analog gain `G = 2^g` lowers it by `g`.
     pub fn full_scale_shift(&self) -> u8 {
-        let inputs = self.tile_inputs() as u64;
+        self.full_scale_shift_of(Packing::Conjugate)
+    }
+
+    /// [`Self::full_scale_shift`] in any packing.
+    pub fn full_scale_shift_of(&self, packing: Packing) -> u8 {
+        let inputs = packing.inputs(self.array.inputs) as u64;
         let largest = inputs
             * u64::from(self.input_limit().unsigned_abs() * self.weight_limit().unsigned_abs());
         let half_range = 1_u64 << (self.adc.bits - 1);
@@ -119,9 +128,14 @@ impl ChipDescription {
         shift
     }
 
-    /// The gain shifts the receiver offers: from full gain to unity.
+    /// The gain shifts the receiver offers in conjugate folding: from full gain to unity.
     pub fn gain_shifts(&self) -> std::ops::RangeInclusive<u8> {
-        let unity = self.full_scale_shift();
+        self.gain_shifts_of(Packing::Conjugate)
+    }
+
+    /// [`Self::gain_shifts`] in any packing.
+    pub fn gain_shifts_of(&self, packing: Packing) -> std::ops::RangeInclusive<u8> {
+        let unity = self.full_scale_shift_of(packing);
         unity.saturating_sub(self.receiver.gain_log2_max)..=unity
     }
 }

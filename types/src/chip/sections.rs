@@ -291,6 +291,9 @@ pub struct Weights {
     pub bits: u8,
     /// Rate at which weight codes reach the cell drivers, one byte per code.
     pub load_bytes_per_s: Quantity,
+    /// Rate of the channel from where the weights are kept, shared by the loaders of all arrays. Its
+    /// latency is hidden: a program says long before which tile comes next.
+    pub fetch_bytes_per_s: Quantity,
     /// Energy per programmed code.
     pub dac_energy_j: Quantity,
     /// Energy per byte fetched from where the weights are kept.
@@ -302,8 +305,22 @@ pub struct Weights {
 pub struct Memory {
     /// On-card memory for activations and accumulators.
     pub sram_bytes: u64,
+    /// Rate of one port, reads and writes together; the host link has a port for each direction,
+    /// the vector unit has one, and each array has one for its inputs.
+    pub port_bytes_per_s: Quantity,
+    /// Rate of the memory that holds the partial sums of one array, reads and writes together.
+    pub accumulator_bytes_per_s: Quantity,
     /// Energy per byte read or written.
     pub sram_energy_j_per_byte: Quantity,
+}
+
+/// `[command]`: the processor that reads a program's steps and hands them out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Command {
+    /// Time for each step.
+    pub issue_s: Quantity,
+    /// Energy for each step.
+    pub energy_j: Quantity,
 }
 
 /// `[vector]`: the digital unit that quantises, rescales and applies activations.

@@ -3,25 +3,32 @@
 //! A [`Program`] computes one function of a vector, on any number of vectors (symbols) up to
 //! [`Program::symbols_max`]: usually one expert. It holds weight codes ([`Tile`]), constants,
 //! card-memory buffers, and steps. Steps are listed in an order that each engine keeps; beyond
-//! that, a step waits for the steps in its `after` list and for nothing else. Durations are not
-//! stored: they follow from the chip ([`crate::chip::timing`]).
+//! that, a step waits for the steps in its `after` list and for nothing else. A step works on a
+//! range of the run's symbols ([`Symbols`]); one whose range a run does not reach is dropped.
+//! Durations are not stored: they follow from the chip ([`crate::chip::timing`]).
 //!
-//! # The meaning of a tile in conjugate folding
+//! # The meaning of a tile
 //!
-//! An array of N rows and M columns holds a real tile of 2N inputs and M outputs. Cell (k, j)
-//! holds the complex weight `w[k][j] - i w[k+N][j]`, row k receives `x[k] + i x[k+N]`, and the
-//! in-phase output of column j is the real part of their products' sum:
+//! A tile is a real matrix; its [`Packing`] says how many inputs and outputs it has on an array of N
+//! rows and M columns, and how they lie in the cells. Whatever the packing, a tile means:
 //!
 //! ```text
-//! acc[j]  = sum over 2N inputs k of  x[k] * w[k][j]                      exact
+//! acc[j]  = sum over the inputs k of  x[k] * w[k][j]                     exact
 //! code[j] = saturate(round_half_even(acc[j] / 2^shift), adc_bits)
 //! P[j]   += code[j] << accumulate_shift
 //! ```
 
+mod order;
+mod packing;
+mod regions;
+mod symbols;
 mod text;
 mod verify;
 mod violation;
 
+pub use order::{Finished, Lane};
+pub use packing::Packing;
+pub use symbols::Symbols;
 pub use text::ParseProgramError;
 pub use verify::VerifiedProgram;
 pub use violation::Violation;
@@ -43,13 +50,6 @@ pub struct TableId(pub u32);
 /// Index of a step in a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepIndex(pub u32);
-
-/// How real vectors and matrices are laid onto complex cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// K-folding with conjugate weights, in-phase read-out: two inputs per row.
-    Conjugate,
-}
 
 /// What the elements of a buffer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,9 +92,12 @@ impl Buffer {
 
 /// Weight codes for one bank of one array.
 ///
-/// Shape: `2N × M`, the output index runs fastest; unused rows and columns are zero.
+/// Shape: inputs × outputs of the packing, the output index runs fastest; unused rows and columns
+/// are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tile {
+    /// How the codes lie in the cells.
+    pub packing: Packing,
     /// The codes, `codes[k * outputs + j]`.
     pub codes: Vec<i8>,
 }
@@ -104,11 +107,21 @@ pub struct Tile {
 pub struct Step {
     /// What is done.
     pub action: Action,
+    /// For which symbols. For [`Action::LoadBank`] and [`Action::Settle`]: those of the streams
+    /// they are for, so that they are dropped together.
+    pub symbols: Symbols,
     /// Steps that must have finished first; ascending.
     pub after: Vec<StepIndex>,
 }
 
-/// What a step does. Every action works on all symbols of the run.
+impl Step {
+    /// A step on all symbols of a run.
+    pub fn new(action: Action, after: Vec<StepIndex>) -> Self {
+        Self { action, symbols: Symbols::ALL, after }
+    }
+}
+
+/// What a step does, to each symbol of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Copies the input vectors from the host into `to` (F32).
@@ -146,8 +159,9 @@ pub enum Action {
         /// Which bank of it.
         bank: u16,
     },
-    /// Streams `from[from_offset..][..2N]` through a bank, samples every column, and accumulates
-    /// `code << accumulate_shift` into `to[to_offset..][..M]` (set, not added, if `first`).
+    /// Streams a slice of `from` as long as the tile's inputs through a bank, samples every column,
+    /// and accumulates `code << accumulate_shift` into a slice of `to` as long as the tile's outputs
+    /// (set, not added, if `first`).
     ///
     /// Inputs beyond the end of `from` are zero; columns beyond the end of `to` are dropped.
     Stream {
@@ -192,6 +206,22 @@ pub enum Action {
         /// Product.
         to: BufferId,
     },
+    /// Scales and rotates a vector: `to = H (from * table)`, all F32.
+    ///
+    /// First every element is multiplied by its constant. Then, in every block of `block` elements,
+    /// for strides 1, 2, 4 up to half the block, each pair `(a, b)` a stride apart becomes
+    /// `(a + b, a - b)`: a Walsh–Hadamard matrix without its factor, which belongs into `table`. With
+    /// blocks of one element nothing is rotated.
+    Rotate {
+        /// Source.
+        from: BufferId,
+        /// One F32 per element.
+        table: TableId,
+        /// Elements that are rotated together: a power of two that divides the length.
+        block: u32,
+        /// F32, same length.
+        to: BufferId,
+    },
     /// Copies `from` (F32) to the host as the output vectors.
     MoveOut {
         /// Source.
@@ -210,8 +240,6 @@ pub struct Program {
     pub rows: usize,
     /// Physical columns of that chip's arrays.
     pub columns: usize,
-    /// How operands are laid onto cells.
-    pub packing: Packing,
     /// Most symbols in one run; buffers are allocated for this many.
     pub symbols_max: u64,
     /// Multiply-accumulates of the user's matrices per symbol; padding is not counted.
@@ -227,9 +255,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Inputs of one tile: two per physical row.
-    pub fn tile_inputs(&self) -> usize {
-        2 * self.rows
+    /// Inputs and outputs of the tile `id`. Panics: as [`Program::tile`].
+    pub fn tile_shape(&self, id: TileId) -> (usize, usize) {
+        let packing = self.tile(id).packing;
+        (packing.inputs(self.rows), packing.outputs(self.columns))
     }
 
     /// The buffer `id`. Panics: if there is none; a verified program has all it names.

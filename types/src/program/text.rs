@@ -3,16 +3,17 @@
 //! One item a line; `emit` followed by `parse` gives the same program, bit for bit.
 //!
 //! ```text
-//! program "layer 0 small.0.1" chip=tiny-4 rows=4 columns=4 packing=conjugate symbols_max=8 useful_macs=96
+//! program "layer 0 small.0.1" chip=tiny-4 rows=4 columns=4 symbols_max=8 useful_macs=96
 //! buffer 0 f32 len=8 address=0
 //! table 0 [0.5 0.25]
-//! tile 0 [1 -2 3 4; 5 6 7 8]
-//! step 0 move_in to=0
-//! step 1 quantise from=0 to=1 scale=2 after=0
+//! tile 0 conjugate [1 -2 3 4; 5 6 7 8]
+//! step 0 move_in to=0 symbols=0..4
+//! step 1 quantise from=0 to=1 scale=2 symbols=0..4 after=0
 //! ```
 
 use super::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile, TileId,
+    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId,
+    Tile, TileId,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -39,7 +40,7 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "program {:?} chip={} rows={} columns={} packing=conjugate symbols_max={} useful_macs={}",
+            "program {:?} chip={} rows={} columns={} symbols_max={} useful_macs={}",
             self.name,
             self.chip,
             self.rows,
@@ -62,13 +63,16 @@ impl fmt::Display for Program {
         for (index, tile) in self.tiles.iter().enumerate() {
             let rows: Vec<String> = tile
                 .codes
-                .chunks(self.columns.max(1))
+                .chunks(tile.packing.outputs(self.columns).max(1))
                 .map(|row| row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
                 .collect();
-            writeln!(f, "tile {index} [{}]", rows.join("; "))?;
+            writeln!(f, "tile {index} {} [{}]", tile.packing.name(), rows.join("; "))?;
         }
         for (index, step) in self.steps.iter().enumerate() {
             let mut after = String::new();
+            if step.symbols != Symbols::ALL {
+                write!(after, " symbols={}", step.symbols)?;
+            }
             for (i, earlier) in step.after.iter().enumerate() {
                 write!(after, "{}{}", if i == 0 { " after=" } else { "," }, earlier.0)?;
             }
@@ -120,6 +124,9 @@ impl fmt::Display for ActionText<'_> {
             Action::SwiGlu { gate, up, to } => {
                 write!(f, "swiglu gate={} up={} to={}", gate.0, up.0, to.0)
             }
+            Action::Rotate { from, table, block, to } => {
+                write!(f, "rotate from={} table={} block={block} to={}", from.0, table.0, to.0)
+            }
             Action::MoveOut { from } => write!(f, "move_out from={}", from.0),
         }
     }
@@ -154,15 +161,11 @@ fn header(rest: &str) -> Result<Program, Expected> {
     let name = unquote(&rest[1..end]).ok_or("a name with known escapes")?;
     let mut fields = fields(&rest[end + 1..])?;
     let chip = fields.remove("chip").ok_or("chip=")?.to_owned();
-    if fields.remove("packing") != Some("conjugate") {
-        return Err("packing=conjugate");
-    }
     Ok(Program {
         name,
         chip,
         rows: number(&mut fields, "rows", "rows=")?,
         columns: number(&mut fields, "columns", "columns=")?,
-        packing: Packing::Conjugate,
         symbols_max: number(&mut fields, "symbols_max", "symbols_max=")?,
         useful_macs_per_symbol: number(&mut fields, "useful_macs", "useful_macs=")?,
         buffers: Vec::new(),
@@ -241,8 +244,10 @@ fn item(program: &mut Program, line: &str) -> Result<(), Expected> {
         }
         "tile" => {
             in_order(program.tiles.len())?;
+            let (packing, rest) = rest.split_once(' ').ok_or("a packing")?;
+            let packing = Packing::from_name(packing).ok_or("conjugate, rows or tokens")?;
             let codes = numbers(&rest.replace(';', " "), "codes in [ ]")?;
-            program.tiles.push(Tile { codes });
+            program.tiles.push(Tile { packing, codes });
         }
         "step" => {
             in_order(program.steps.len())?;
@@ -279,6 +284,10 @@ fn step(text: &str) -> Result<Step, Expected> {
             .split(',')
             .map(|word| word.parse().map(StepIndex).map_err(|_| "step numbers in after="))
             .collect::<Result<_, _>>()?,
+    };
+    let symbols = match fields.remove("symbols") {
+        None => Symbols::ALL,
+        Some(range) => symbols(range).ok_or("two numbers in symbols=")?,
     };
     let f = &mut fields;
     let mut id = |key| number(f, key, "a field of this action");
@@ -324,6 +333,12 @@ fn step(text: &str) -> Result<Step, Expected> {
             table: TableId(id("table")?),
             to: BufferId(id("to")?),
         },
+        "rotate" => Action::Rotate {
+            from: BufferId(id("from")?),
+            table: TableId(id("table")?),
+            block: id("block")?,
+            to: BufferId(id("to")?),
+        },
         "swiglu" => Action::SwiGlu {
             gate: BufferId(id("gate")?),
             up: BufferId(id("up")?),
@@ -331,5 +346,10 @@ fn step(text: &str) -> Result<Step, Expected> {
         },
         _ => return Err("a known action"),
     };
-    if fields.is_empty() { Ok(Step { action, after }) } else { Err("no further fields") }
+    if fields.is_empty() { Ok(Step { action, symbols, after }) } else { Err("no further fields") }
+}
+
+fn symbols(range: &str) -> Option<Symbols> {
+    let (from, to) = range.split_once("..")?;
+    Some(Symbols { from: from.parse().ok()?, to: to.parse().ok()? })
 }

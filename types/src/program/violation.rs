@@ -1,6 +1,6 @@
 //! What the verifier can find, and how it says so.
 
-use super::{BufferId, ElementKind, StepIndex, TableId, TileId};
+use super::{BufferId, ElementKind, Packing, StepIndex, Symbols, TableId, TileId};
 use std::fmt;
 
 /// Why a program may not be loaded.
@@ -22,6 +22,7 @@ pub enum Violation {
     WrongKind { step: StepIndex, buffer: BufferId, kind: ElementKind, expected: ElementKind },
     WrongLength { step: StepIndex, buffer: BufferId, len: usize, expected: usize },
     Aliased { step: StepIndex, buffer: BufferId },
+    RotationBlock { step: StepIndex, block: u32, len: usize },
     OffsetBeyondEnd { step: StepIndex, buffer: BufferId, offset: u32, len: usize },
     OutsideMemory { buffer: BufferId, end: u128, sram_bytes: u64 },
     Overlap { first: BufferId, second: BufferId },
@@ -31,9 +32,15 @@ pub enum Violation {
     NotConnected { step: StepIndex, array: u16, bank: u16, connected: u16 },
     BankInUse { step: StepIndex, array: u16, bank: u16, by: StepIndex },
     Unordered { step: StepIndex, buffer: BufferId, conflicts_with: StepIndex },
-    ReadBeforeWritten { step: StepIndex, buffer: BufferId, element: usize },
+    ReadBeforeWritten { step: StepIndex, buffer: BufferId, element: usize, symbol: u64 },
     AccumulatorOverflow { step: StepIndex, buffer: BufferId, bits: u32 },
     MoveCount { moves_in: usize, moves_out: usize },
+    MovedTwice { step: StepIndex, symbol: u64 },
+    NotMoved { inward: bool, symbol: u64 },
+    EmptyRange { step: StepIndex, symbols: Symbols },
+    NeedsQuadrature { tile: TileId, packing: Packing },
+    DividedPair { step: StepIndex, from: u64 },
+    TooManyRegions { buffer: BufferId, regions: usize, limit: usize },
 }
 
 impl fmt::Display for Violation {
@@ -74,6 +81,10 @@ impl fmt::Display for Violation {
             Self::Aliased { step, buffer } => {
                 write!(f, "{step}: buffer {} is read and written at once", buffer.0)
             }
+            Self::RotationBlock { step, block, len } => write!(
+                f,
+                "{step}: blocks of {block} do not fill {len} elements, or are no power of two"
+            ),
             Self::OffsetBeyondEnd { step, buffer, offset, len } => {
                 write!(f, "{step}: offset {offset} is beyond the {len} of buffer {}", buffer.0)
             }
@@ -103,15 +114,59 @@ impl fmt::Display for Violation {
                 "{step} does not wait for {conflicts_with}, which uses the same buffer {}",
                 buffer.0
             ),
-            Self::ReadBeforeWritten { step, buffer, element } => {
-                write!(f, "{step}: reads element {element} of buffer {} unwritten", buffer.0)
+            Self::ReadBeforeWritten { step, buffer, element, symbol } => {
+                let buffer = buffer.0;
+                write!(
+                    f,
+                    "{step}: reads element {element} of buffer {buffer} unwritten, symbol {symbol}"
+                )
             }
             Self::AccumulatorOverflow { step, buffer, bits } => {
                 write!(f, "{step}: accumulators of buffer {} may need {bits} bits", buffer.0)
             }
             Self::MoveCount { moves_in, moves_out } => {
-                write!(f, "{moves_in} moves in and {moves_out} out, must be one of each")
+                write!(f, "{moves_in} moves in and {moves_out} out, must be some of each")
             }
+            Self::MovedTwice { .. }
+            | Self::NotMoved { .. }
+            | Self::EmptyRange { .. }
+            | Self::NeedsQuadrature { .. }
+            | Self::DividedPair { .. }
+            | Self::TooManyRegions { .. } => self.fmt_parts(f),
+        }
+    }
+}
+
+impl Violation {
+    /// What is wrong with parts of a run and with packings.
+    fn fmt_parts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MovedTwice { step, symbol } => {
+                write!(f, "{step}: moves symbol {symbol} once more")
+            }
+            Self::NotMoved { inward, symbol } => {
+                let way = if *inward { "in" } else { "out" };
+                write!(f, "symbol {symbol} is never moved {way}")
+            }
+            Self::EmptyRange { step, symbols } => {
+                write!(f, "{step}: no run has a symbol of {symbols}")
+            }
+            Self::NeedsQuadrature { tile, packing } => write!(
+                f,
+                "tile {} is packed as {}, which needs receiver.readout = iq",
+                tile.0,
+                packing.name()
+            ),
+            Self::DividedPair { step, from } => {
+                write!(f, "{step}: begins at symbol {from}, in the middle of a pair")
+            }
+            Self::TooManyRegions { buffer, regions, limit } => write!(
+                f,
+                "the steps cut buffer {} into {regions} regions, more than {limit} in all",
+                buffer.0
+            ),
+            // The others are written above.
+            _ => Ok(()),
         }
     }
 }

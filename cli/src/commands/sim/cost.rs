@@ -63,8 +63,12 @@ fn share_of_conjugate(component: Component, chip: &ChipDescription, layout: &Lay
     let ratio = |own: usize, conjugate: usize| own as f64 / conjugate as f64;
     let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
     match component {
-        // By time; and converters sample whatever the receiver reads.
-        Component::Laser | Component::WeightHold | Component::Receiver | Component::Adc => 1.0,
+        // By time, or by step; and converters sample whatever the receiver reads.
+        Component::Laser
+        | Component::WeightHold
+        | Component::Receiver
+        | Component::Adc
+        | Component::Command => 1.0,
         Component::InputDac | Component::Modulator => ratio(layout.dacs_per_symbol(), inputs),
         Component::WeightDac | Component::WeightFetch => {
             ratio(layout.packing().weights_per_cell(), 2)
@@ -114,20 +118,17 @@ fn one_stream(chip: &ChipDescription, symbols: u64, shift: u8) -> Program {
         accumulate_shift: 0,
         first: true,
     };
-    let step = |action, after: &[u32]| Step {
-        action,
-        after: after.iter().copied().map(StepIndex).collect(),
-    };
+    let step =
+        |action, after: &[u32]| Step::new(action, after.iter().copied().map(StepIndex).collect());
     Program {
         name: "one tile".to_owned(),
         chip: chip.name.clone(),
         rows: chip.array.inputs,
         columns: chip.array.outputs,
-        packing: Packing::Conjugate,
         symbols_max: symbols,
         useful_macs_per_symbol: (inputs * outputs) as u64,
         buffers: buffers(chip, symbols),
-        tiles: vec![Tile { codes: vec![0; inputs * outputs] }],
+        tiles: vec![Tile { packing: Packing::Conjugate, codes: vec![0; inputs * outputs] }],
         tables: vec![vec![1.0; outputs]],
         steps: vec![
             step(Action::MoveIn { to: x }, &[]),

@@ -1,0 +1,278 @@
+//! Compilation against reading and quantising the same bytes in one plain pass.
+//!
+//! There are two plain passes. The *plain* one reads the checkpoint as everybody here must, digests and
+//! numbers checked, finds each row's largest weight and makes codes. The *raw* one takes the bytes of
+//! the file for granted: read, quantise, nothing else. Neither cuts tiles, looks at samples or writes a
+//! file. All use all threads.
+
+use crate::rounds::{interleaved, processor_seconds};
+use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_model_to};
+use litecore_kernels::codes;
+use litecore_kernels::normal::standard_normals;
+use litecore_model::checkpoint::{Checkpoint, CheckpointError, Dtype, WriteError, write_dir};
+use litecore_model::{ModelConfig, RoutingConfig, Seed128, Tensor, TierConfig, TierId};
+use litecore_types::chip::ChipDescription;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Width of the generated model and of its experts: 1.6 million weights in each.
+const WIDTH: usize = 1024;
+const EXPERT_WIDTH: usize = 512;
+
+/// How fast a generated model compiles.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Speeds {
+    /// Weights of all experts.
+    pub weights: u64,
+    /// Bytes of the files that hold them.
+    pub bytes: u64,
+    /// Threads both passes used.
+    pub threads: usize,
+    /// Seconds to compile, writing included.
+    pub compile_s: f64,
+    /// Seconds of the plain pass, through the checkpoint's reader.
+    pub plain_s: f64,
+    /// Seconds of the raw pass, without any check.
+    pub raw_s: f64,
+    /// Bytes of weights compiled per second.
+    pub bytes_per_s: f64,
+    /// Bytes of weights read and quantised per second by the plain pass.
+    pub plain_bytes_per_s: f64,
+    /// The first over the second.
+    pub ratio_to_plain: f64,
+    /// Speed of compilation over that of the raw pass.
+    pub ratio_to_raw: f64,
+    /// Processor seconds of one compilation, all threads; nothing where the system does not tell.
+    pub compile_processor_s: Option<f64>,
+    /// Processor seconds of one plain pass.
+    pub plain_processor_s: Option<f64>,
+    /// The second over the first: the ratio as it would be on a machine with nothing else to do.
+    pub ratio_of_processor_time: Option<f64>,
+    /// Likewise for the raw pass.
+    pub ratio_of_processor_time_to_raw: Option<f64>,
+}
+
+/// Why the measurement could not be made.
+#[derive(Debug)]
+pub enum CompileBenchError {
+    /// The checkpoint cannot be written.
+    Write(WriteError),
+    /// The checkpoint cannot be read.
+    Checkpoint(CheckpointError),
+    /// The model does not compile.
+    Compile(CompileError),
+    /// The files cannot be read plainly.
+    Plain(io::Error),
+}
+
+impl std::fmt::Display for CompileBenchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write(error) => write!(f, "the generated checkpoint: {error}"),
+            Self::Checkpoint(error) => write!(f, "the generated checkpoint: {error}"),
+            Self::Compile(error) => write!(f, "the generated model: {error}"),
+            Self::Plain(error) => write!(f, "the generated files: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CompileBenchError {}
+
+/// A generated model with experts of a size like those of small open models.
+pub fn generated_config(experts: usize) -> ModelConfig {
+    let id = TierId::new("only").expect("a plain word");
+    ModelConfig {
+        name: "generated".to_owned(),
+        vocab: 256,
+        width: WIDTH,
+        layers: 1,
+        heads: 1,
+        head_width: 64,
+        attention_window: 256,
+        rope_theta: 10_000.0,
+        norm_epsilon: 1e-5,
+        routing: RoutingConfig {
+            tiers_per_token: 1,
+            groups_per_tier: 1,
+            experts_per_group: 1,
+            seed: Seed128::default(),
+        },
+        tiers: vec![TierConfig::new(id, 1, experts, EXPERT_WIDTH)],
+    }
+}
+
+/// Writes a checkpoint with about so many megabytes of Gaussian expert weights (f32).
+///
+/// Errors: [`WriteError`].
+pub fn generate(directory: &Path, megabytes: u64) -> Result<ModelConfig, WriteError> {
+    let per_expert = 3 * WIDTH * EXPERT_WIDTH * 4;
+    let bytes = usize::try_from(megabytes).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+    let config = generated_config(bytes.div_ceil(per_expert));
+    let mut tensors = BTreeMap::new();
+    for (spec, key) in config.tensor_specs().zip(0..) {
+        let mut data = vec![0.0; spec.shape.iter().product()];
+        standard_normals(key, 0, &mut data);
+        tensors.insert(spec.name, Tensor { shape: spec.shape, data });
+    }
+    write_dir(directory, &config, &tensors, Dtype::F32, &BTreeMap::new())?;
+    Ok(config)
+}
+
+/// Measures on a fresh checkpoint in `folder`, which must be empty.
+///
+/// Errors: see [`CompileBenchError`].
+pub fn compare(
+    chip: &ChipDescription,
+    chip_text: &str,
+    folder: &Path,
+    megabytes: u64,
+) -> Result<Speeds, CompileBenchError> {
+    let directory = folder.join("checkpoint");
+    let config = generate(&directory, megabytes).map_err(CompileBenchError::Write)?;
+    let shard = directory.join("tier-only.safetensors");
+    let target = folder.join("compiled");
+    let mut failure = None;
+    let (mut compiling, mut passing) = (Spent::default(), Spent::default());
+    let mut raw = Spent::default();
+    let mut compile = || match compiling.time(|| compile_once(chip, chip_text, &directory, &target))
+    {
+        Ok(()) => {}
+        Err(error) => failure = Some(error),
+    };
+    let mut plain_failure = None;
+    let mut plain = || match passing.time(|| plain_pass(&directory)) {
+        Ok(sum) => _ = black_box(sum),
+        Err(error) => plain_failure = Some(CompileBenchError::Checkpoint(error)),
+    };
+    let (compile_s, plain_s) = interleaved(0.0, &mut compile, &mut plain);
+    let mut raw_failure = None;
+    let mut take_raw = || match raw.time(|| raw_pass(&shard)) {
+        Ok(sum) => _ = black_box(sum),
+        Err(error) => raw_failure = Some(CompileBenchError::Plain(error)),
+    };
+    let (raw_s, _) = interleaved(0.0, &mut take_raw, &mut || {});
+    if let Some(error) = failure.or(plain_failure).or(raw_failure) {
+        return Err(error);
+    }
+    let raw_processor_s = raw.median();
+    let (compile_processor_s, plain_processor_s) = (compiling.median(), passing.median());
+    let weights = config.tiers[0].experts() as u64 * (3 * WIDTH * EXPERT_WIDTH) as u64;
+    let bytes = 4 * weights;
+    Ok(Speeds {
+        weights,
+        bytes,
+        threads: rayon::current_num_threads(),
+        compile_s,
+        plain_s,
+        raw_s,
+        bytes_per_s: bytes as f64 / compile_s,
+        plain_bytes_per_s: bytes as f64 / plain_s,
+        ratio_to_plain: plain_s / compile_s,
+        ratio_to_raw: raw_s / compile_s,
+        compile_processor_s,
+        plain_processor_s,
+        ratio_of_processor_time: compile_processor_s
+            .zip(plain_processor_s)
+            .map(|(compile, plain)| plain / compile),
+        ratio_of_processor_time_to_raw: compile_processor_s
+            .zip(raw_processor_s)
+            .map(|(compile, raw)| raw / compile),
+    })
+}
+
+/// Processor time of pieces of work.
+#[derive(Default)]
+struct Spent {
+    seconds: Vec<f64>,
+}
+
+impl Spent {
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let before = processor_seconds();
+        let result = work();
+        let spent = before.zip(processor_seconds()).map(|(before, after)| after - before);
+        self.seconds.extend(spent);
+        result
+    }
+
+    fn median(&mut self) -> Option<f64> {
+        self.seconds.sort_unstable_by(f64::total_cmp);
+        self.seconds.get(self.seconds.len() / 2).copied()
+    }
+}
+
+fn compile_once(
+    chip: &ChipDescription,
+    chip_text: &str,
+    directory: &Path,
+    target: &PathBuf,
+) -> Result<(), CompileBenchError> {
+    // Opened anew, so that reading and checking are part of it.
+    let checkpoint = Checkpoint::open_dir(directory).map_err(CompileBenchError::Checkpoint)?;
+    let request = ModelRequest {
+        chip,
+        chip_text,
+        checkpoint: &checkpoint,
+        samples: &|_, _| Vec::new(),
+        options: &CompileOptions::default(),
+    };
+    compile_model_to(target, &request, &mut |_, _| {}, &mut |_, _| {})
+        .map_err(CompileBenchError::Compile)
+}
+
+/// Reads every expert tensor of a checkpoint on all threads and turns each row into codes.
+///
+/// Returns a sum of the scales, so that nothing is left out.
+fn plain_pass(directory: &Path) -> Result<f64, CheckpointError> {
+    let checkpoint = Checkpoint::open_dir(directory)?;
+    let config = checkpoint.config();
+    let names: Vec<String> =
+        config.tensor_specs().filter(|spec| spec.tier.is_some()).map(|spec| spec.name).collect();
+    let sums: Vec<f64> = names
+        .par_iter()
+        .map(|name| {
+            let tensor = checkpoint.tensor_f32(name)?;
+            let inputs = tensor.shape.last().copied().unwrap_or(1);
+            let mut codes = vec![0_i8; tensor.data.len()];
+            let mut sum = 0.0;
+            for (row, codes) in tensor.data.chunks(inputs).zip(codes.chunks_mut(inputs)) {
+                sum += f64::from(codes::quantise(row, 127, codes).unwrap_or(0.0));
+            }
+            black_box(&codes);
+            Ok(sum)
+        })
+        .collect::<Result<_, CheckpointError>>()?;
+    Ok(sums.iter().sum())
+}
+
+/// Reads a file of floats piece by piece on all threads and turns each row into codes.
+///
+/// Returns a sum of the codes, so that nothing is left out. The few bytes of header count as
+/// weights; where they are no numbers their row is passed over.
+fn raw_pass(file: &Path) -> io::Result<i64> {
+    const PIECE: u64 = (1024 * WIDTH * 4) as u64;
+    let len = File::open(file)?.metadata()?.len();
+    (0..len.div_ceil(PIECE))
+        .into_par_iter()
+        .map(|piece| {
+            let mut file = File::open(file)?;
+            file.seek(SeekFrom::Start(piece * PIECE))?;
+            let mut bytes = Vec::with_capacity(1024 * WIDTH * 4);
+            file.take(PIECE).read_to_end(&mut bytes)?;
+            let (words, _) = bytes.as_chunks::<4>();
+            let weights: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+            let mut codes = vec![0_i8; weights.len()];
+            let mut sum = 0.0;
+            for (row, codes) in weights.chunks(WIDTH).zip(codes.chunks_mut(WIDTH)) {
+                sum += f64::from(codes::quantise(row, 127, codes).unwrap_or(0.0));
+            }
+            black_box(sum);
+            Ok(i64::from(black_box(&codes)[0]))
+        })
+        .sum()
+}

@@ -1,0 +1,118 @@
+//! Steps in time: which array and bank takes which tile when, and in which order units serve steps.
+//!
+//! A [`Plan`] says how symbols are divided into waves and in which order tiles are loaded. From it
+//! [`card::Card`] plays the card forward and writes down each step when it would start, so that the
+//! order of a program is the order in which its steps can start. Which plan is best is tried out:
+//! all are laid out, timed by the rules of the card, and compared.
+
+mod card;
+mod loads;
+mod waves;
+
+use crate::graph::{Graph, MatrixWork, Node, TileRead, Work};
+use crate::predict::time;
+use litecore_model::checkpoint::Digest;
+use litecore_types::chip::ChipDescription;
+use litecore_types::program::Program;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use waves::Plan;
+
+/// The most steps in a program.
+pub(crate) const STEPS_MAX: usize = 1 << 15;
+
+/// Runs that a schedule is made for, where the caller does not say.
+const BATCHES: [u64; 4] = [1, 8, 64, 512];
+
+/// The plans that were found best, by what they were tried on.
+///
+/// Trying is a function of its key and nothing else, and a model has many experts of one shape.
+static BEST: Mutex<BTreeMap<Digest, Plan>> = Mutex::new(BTreeMap::new());
+
+/// The most plans that are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Fills in the steps of a program that has everything else.
+pub(crate) fn schedule(
+    program: &mut Program,
+    graph: &Graph,
+    chip: &ChipDescription,
+    batch: Option<u64>,
+) {
+    let lay_out = |program: &Program, plan| card::Card::new(program, graph, chip, plan).play();
+    let key = key(program, graph, chip, batch);
+    let known = lock().get(&key).copied();
+    if let Some(steps) = known.and_then(|plan| lay_out(program, plan)) {
+        program.steps = steps;
+        return;
+    }
+    let batches: Vec<u64> = match batch {
+        Some(batch) => vec![batch.min(program.symbols_max)],
+        None => BATCHES.into_iter().filter(|batch| *batch <= program.symbols_max).collect(),
+    };
+    let mut tried: Vec<Trial> = Vec::new();
+    for plan in plans(program.symbols_max, graph, chip) {
+        let Some(steps) = lay_out(program, plan) else { continue };
+        // The first plan has the fewest steps.
+        if steps.len() > STEPS_MAX && !tried.is_empty() {
+            continue;
+        }
+        program.steps = steps;
+        let cycles = |batch: &u64| time(program, chip, *batch).cycles.0;
+        let cycles = batches.iter().map(cycles).collect();
+        tried.push(Trial { plan, cycles });
+    }
+    let best = choose(&tried);
+    program.steps = lay_out(program, best).expect("it was laid out before");
+    let mut remembered = lock();
+    if remembered.len() < REMEMBERED {
+        remembered.insert(key, best);
+    }
+}
+
+/// A plan, and how long runs of each batch take.
+struct Trial {
+    plan: Plan,
+    cycles: Vec<u64>,
+}
+
+/// The plan that is nowhere much slower than the best at that batch; the first such one.
+fn choose(tried: &[Trial]) -> Plan {
+    let batches = tried.first().map_or(0, |trial| trial.cycles.len());
+    let of = |batch: usize| tried.iter().map(move |trial| trial.cycles[batch]);
+    let best: Vec<u64> = (0..batches).map(|batch| of(batch).min().unwrap_or(1)).collect();
+    let slowdown = |trial: &Trial| {
+        let ratios = trial.cycles.iter().zip(&best).map(|(cycles, best)| (*cycles, (*best).max(1)));
+        ratios.map(|(cycles, best)| cycles as f64 / best as f64).fold(0.0, f64::max)
+    };
+    let chosen = tried.iter().min_by(|a, b| slowdown(a).total_cmp(&slowdown(b)));
+    chosen.expect("one wave, phase after phase, never gets stuck").plan
+}
+
+fn plans(symbols_max: u64, graph: &Graph, chip: &ChipDescription) -> Vec<Plan> {
+    let reads: usize = graph.matrices().map(|(_, matrix)| matrix.reads.len()).sum();
+    // Beyond this a pass of the weights takes longer than all transfers around it.
+    let small = reads <= 16 * chip.array.arrays.min(16);
+    waves::plans(symbols_max, reads, small)
+}
+
+/// Everything that the choice of a plan depends on.
+fn key(program: &Program, graph: &Graph, chip: &ChipDescription, batch: Option<u64>) -> Digest {
+    let node = |node: &Node| match &node.work {
+        Work::Step(action) => format!("{action:?}"),
+        Work::Matrix(MatrixWork { from, to, phase, reads }) => {
+            let packing = |read: &TileRead| program.tile(read.tile).packing;
+            let reads: Vec<_> = reads.iter().map(|r| (r.tile, r.slice, packing(r))).collect();
+            format!("{phase} {from:?} {to:?} {reads:?}")
+        }
+    };
+    let nodes: Vec<String> = graph.nodes.iter().map(node).collect();
+    let (most, buffers) = (program.symbols_max, &program.buffers);
+    let text = format!("{chip:?} {most} {batch:?} {buffers:?} {nodes:?}");
+    Digest::of(text.as_bytes())
+}
+
+/// What is remembered is whole whatever happened to another thread.
+fn lock() -> MutexGuard<'static, BTreeMap<Digest, Plan>> {
+    BEST.lock().unwrap_or_else(PoisonError::into_inner)
+}

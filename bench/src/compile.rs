@@ -10,7 +10,7 @@ use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_mode
 use litecore_kernels::codes;
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, CheckpointError, Dtype, WriteError, write_dir};
-use litecore_model::{ModelConfig, RoutingConfig, Seed128, Tensor, TierConfig, TierId};
+use litecore_model::{AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId};
 use litecore_types::chip::ChipDescription;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -96,11 +96,15 @@ pub fn generated_config(experts: usize) -> ModelConfig {
         attention_window: 256,
         rope_theta: 10_000.0,
         norm_epsilon: 1e-5,
+        attention: AttentionConfig::default(),
+        tied_head: false,
+        end_tokens: Vec::new(),
         routing: RoutingConfig {
             tiers_per_token: 1,
             groups_per_tier: 1,
             experts_per_group: 1,
             seed: Seed128::default(),
+            rule: RoutingRule::Levels,
         },
         tiers: vec![TierConfig::new(id, 1, experts, EXPERT_WIDTH)],
     }

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::commands::{Data, terms_help};
+use crate::commands::{Data, import_help, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Checkpoints.
     #[command(subcommand)]
     Model(Model),
+    /// Read a model directory of the transformers library and write it as a checkpoint.
+    #[command(after_help = import_help())]
+    Import(Import),
     /// Train a model on text.
     Train(Train),
     /// Compile a model's experts to verified programs for a chip.
@@ -125,6 +128,16 @@ pub(crate) enum Model {
         #[arg(value_name = "CKPT")]
         checkpoint: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Import {
+    /// The directory with config.json, tokenizer.json and the safetensors files.
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Where the checkpoint goes; must not exist.
+    #[arg(long, value_name = "CKPT")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -223,10 +236,10 @@ pub(crate) struct Run {
     /// What the model continues.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
-    /// How many bytes to write.
-    #[arg(short = 'n', long, value_name = "BYTES", default_value_t = 128)]
+    /// How many tokens to write at most; the tokens of the embedded model are bytes.
+    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 128)]
     pub(crate) count: usize,
-    /// Draw from the softmax at this temperature instead of taking the likeliest byte.
+    /// Draw from the softmax at this temperature instead of taking the likeliest token.
     #[arg(long, value_name = "T")]
     pub(crate) temperature: Option<f32>,
 }

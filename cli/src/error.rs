@@ -38,6 +38,16 @@ pub(crate) enum CliError {
     ChipMismatch { program: String, device: String, same_name: &'static str },
     #[error("the checkpoint is damaged and must not be used:\n  {}", offences.join("\n  "))]
     Damaged { offences: Vec<String> },
+    #[error(
+        "{path} is compiled from a model with a vocabulary of its own, and programs hold no \
+         tokenizer: give the checkpoint, which is compiled again for the run",
+        path = path.display()
+    )]
+    NoTokenizer { path: PathBuf },
+    #[error(transparent)]
+    Tokenizer(#[from] litecore_model::TokenizerError),
+    #[error(transparent)]
+    Import(#[from] litecore_model::import::ImportError),
     #[error("{path} is a compiled program: give the checkpoint it came from", path = path.display())]
     AlreadyCompiled { path: PathBuf },
     #[error(transparent)]

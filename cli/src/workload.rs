@@ -6,7 +6,7 @@ use crate::error::CliError;
 use litecore_compiler::{CompileOptions, CompiledModel, compile_model};
 use litecore_hal::{Device, DeviceUri};
 use litecore_model::checkpoint::Checkpoint;
-use litecore_model::{ModelConfig, TierMask};
+use litecore_model::{ByteTokenizer, ModelConfig, TierMask, Tokenizer};
 use litecore_runtime::{
     DenseModel, Executor, ExecutorKind, FloatExecutor, InputRecorder, IntegerExecutor,
     PhotonicExecutor, Session,
@@ -24,6 +24,8 @@ pub(crate) struct Workload {
     pub(crate) name: String,
     /// Everything but the experts.
     pub(crate) dense: DenseModel,
+    /// Turns text into tokens and back.
+    pub(crate) tokenizer: Tokenizer,
     source: Source,
 }
 
@@ -60,9 +62,12 @@ impl Workload {
             }
             Some(path) if path.is_file() => {
                 let compiled = CompiledModel::read(path)?;
+                if compiled.config.vocab > ByteTokenizer::VOCAB {
+                    return Err(CliError::NoTokenizer { path: path.to_owned() });
+                }
                 let dense = DenseModel::new(&compiled.config, &compiled.dense)?;
-                let name = path.display().to_string();
-                Ok(Self { name, dense, source: Source::Compiled(Box::new(compiled)) })
+                let (name, tokenizer) = (path.display().to_string(), Tokenizer::Bytes);
+                Ok(Self { name, dense, tokenizer, source: Source::Compiled(Box::new(compiled)) })
             }
             Some(path) => Err(CliError::NotAModel {
                 path: path.to_owned(),
@@ -72,8 +77,9 @@ impl Workload {
     }
 
     fn from_checkpoint(name: String, checkpoint: Checkpoint) -> Result<Self, CliError> {
+        let tokenizer = checkpoint.tokenizer()?;
         let dense = DenseModel::from_checkpoint(&checkpoint)?;
-        Ok(Self { name, dense, source: Source::Checkpoint(Box::new(checkpoint)) })
+        Ok(Self { name, dense, tokenizer, source: Source::Checkpoint(Box::new(checkpoint)) })
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {
@@ -114,16 +120,18 @@ impl Workload {
         let mut float = FloatExecutor::from_checkpoint(checkpoint)?;
         let mut recorder = InputRecorder::new(&mut float, CALIBRATION_ROWS);
         let mask = TierMask::all(self.config());
-        let progress = console.progress("reading calibration text", text.len());
+        let tokens = self.tokenizer.encode(&String::from_utf8_lossy(text))?.tokens;
+        let progress = console.progress("reading calibration text", tokens.len());
         let mut session = Session::new(&self.dense, mask, self.config().routing.seed, 0);
-        for (index, chunk) in text.chunks(256).enumerate() {
-            session.forward(chunk, &mut recorder)?;
+        for (index, chunk) in tokens.chunks(256).enumerate() {
+            session.forward_tokens(chunk, &mut recorder)?;
             progress.set(index * 256);
         }
         drop(progress);
         let inputs = recorder.into_inputs();
         let samples = |layer, key| inputs.get(&(layer, key)).cloned().unwrap_or_default();
-        let experts = self.config().layers * self.config().expert_rows();
+        let layers = 0..self.config().layers;
+        let experts = layers.map(|layer| self.config().experts_in(layer).count()).sum();
         let progress = console.progress("compiling experts", experts);
         let compiled = compile_model(
             &chip.chip,

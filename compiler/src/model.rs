@@ -45,10 +45,10 @@ fn check_size(chip: &ChipDescription, config: &ModelConfig) -> Result<(), Compil
     let of_tier = |tier: &litecore_model::TierConfig| {
         let expert =
             2 * tiles(tier.expert_width, config.width) + tiles(config.width, tier.expert_width);
-        tier.experts().saturating_mul(expert).saturating_mul(tile_bytes)
+        let experts = tier.experts().saturating_mul(tier.layer_count(config.layers));
+        experts.saturating_mul(expert).saturating_mul(tile_bytes)
     };
-    let layer = config.tiers.iter().map(of_tier).fold(0, usize::saturating_add);
-    let needed = layer.saturating_mul(config.layers);
+    let needed = config.tiers.iter().map(of_tier).fold(0, usize::saturating_add);
     if needed <= CODE_BYTES_MAX {
         return Ok(());
     }
@@ -126,9 +126,11 @@ pub(crate) fn layer_places(
     config: &ModelConfig,
     layer: usize,
 ) -> impl Iterator<Item = ExpertPlace> + '_ {
+    let index = layer;
     let layer = u32::try_from(layer).unwrap_or(u32::MAX);
     // Tiers are left out before their experts are counted: an unusable one may claim any number.
-    let usable = (0..=u16::MAX).zip(&config.tiers).filter(|(_, tier)| tier.is_usable());
+    let here = move |tier: &litecore_model::TierConfig| tier.is_usable() && tier.is_in(index);
+    let usable = (0..=u16::MAX).zip(&config.tiers).filter(move |(_, tier)| here(tier));
     usable.flat_map(move |(tier, entry)| {
         let (groups, experts) = (entry.groups, entry.experts_per_group);
         (0..=u16::MAX).take(groups).flat_map(move |group| {

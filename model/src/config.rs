@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use litecore_types::Seed;
 use serde::{Deserialize, Serialize};
 
+use crate::attention::AttentionConfig;
 use crate::tier::{TierConfig, TierId};
 
 /// Everything about a model but its weights.
@@ -35,6 +36,15 @@ pub struct ModelConfig {
     /// What RMS norms add to the mean square. Default: 1e-5.
     #[serde(default = "usual_norm_epsilon")]
     pub norm_epsilon: f32,
+    /// What attention has beyond the plain form. Default: nothing.
+    #[serde(default, skip_serializing_if = "AttentionConfig::is_plain")]
+    pub attention: AttentionConfig,
+    /// Whether the head is the embedding, and no tensor of its own. Default: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tied_head: bool,
+    /// Tokens that end a text: nothing is written after one. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_tokens: Vec<u32>,
     /// How tokens are spread over experts.
     pub routing: RoutingConfig,
     /// The tiers. Their order is part of the model: append, never insert.
@@ -53,26 +63,23 @@ pub struct RoutingConfig {
     /// The base seed of tie-breaking, as text: a decimal number or `0x` and hexadecimal digits.
     #[serde(with = "seed_text")]
     pub seed: Seed,
+    /// How logits become experts and weights. Default: level by level.
+    #[serde(default, skip_serializing_if = "RoutingRule::is_levels")]
+    pub rule: RoutingRule,
 }
 
-/// How many parameters a model has, and how many of them one token can touch.
-///
-/// Unit: parameters (elements of tensors). Counts beyond `u128` saturate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ParameterCounts {
-    /// All parameters.
-    pub total: u128,
-    /// Embedding, final norm and head: used once per token, outside the layers.
-    pub outside_layers: u128,
-    /// `C_dense`: parameters of one layer that every token uses: attention, norms and routers.
-    pub dense_per_layer: u128,
-    /// `Θ_max`: parameters of the largest expert.
-    pub largest_expert: u128,
-    /// `K`: the most experts a token takes in one layer.
-    pub experts_per_token: u128,
-    /// `L·(C_dense + K·Θ_max)`: the most parameters one token can touch inside the layers. It
-    /// grows with the number of experts only by their rows in the routers.
-    pub active_bound: u128,
+/// How logits become experts and weights; see [`crate::routing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RoutingRule {
+    /// Tiers, then groups, then experts, each with a router.
+    #[default]
+    Levels,
+    /// The experts of the one group of the one routed tier, with one router.
+    Flat {
+        /// Whether the weights of the chosen experts are divided by their sum.
+        normalized: bool,
+    },
 }
 
 /// A configuration that makes no sense, with everything that is wrong with it.
@@ -140,6 +147,43 @@ pub enum ConfigOffence {
         /// The id.
         tier: TierId,
     },
+    /// Query heads that cannot be shared out evenly among heads of keys and values.
+    #[error("`heads` is {queries}, `attention.key_value_heads` is {keys}: give a divisor of it")]
+    UnevenGroups {
+        /// Query heads.
+        queries: usize,
+        /// Heads of keys and values.
+        keys: usize,
+    },
+    /// A list of layers that is empty, not ascending, or names a layer the model does not have.
+    #[error("`{field}` is not an ascending list of layers: the model has layers 0 to {layers} - 1")]
+    Layers {
+        /// The field.
+        field: &'static str,
+        /// How many layers the model has.
+        layers: usize,
+    },
+    /// A layer without any expert.
+    #[error("layer {layer} has no tier: every layer needs one")]
+    EmptyLayer {
+        /// The layer.
+        layer: usize,
+    },
+    /// A routed tier after one that every token takes.
+    #[error("tier `{tier}` is routed: list it before the tiers that every token takes")]
+    TierOrder {
+        /// The tier.
+        tier: TierId,
+    },
+    /// A routed tier that some layers lack, under a rule that does not allow it.
+    #[error("tier `{tier}` is missing from some layers: only the rule `flat` allows that")]
+    SparseRouting {
+        /// The tier.
+        tier: TierId,
+    },
+    /// The flat rule over more than one group.
+    #[error("the routing rule `flat` needs a single routed tier of one group: use `levels`")]
+    NotFlat,
     /// A tier with more parameters than its budget.
     #[error(
         "tier `{tier}` has {parameters} parameters, its budget is {budget}: \
@@ -168,57 +212,19 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut offences = Vec::new();
         self.check_sizes(&mut offences);
+        self.check_attention(&mut offences);
         self.check_routing(&mut offences);
         self.check_tiers(&mut offences);
         if offences.is_empty() { Ok(()) } else { Err(InvalidConfig { offences }) }
     }
 
-    /// Parameters of the model: all of them, and how many one token can touch.
-    pub fn parameter_counts(&self) -> ParameterCounts {
-        let (width, layers) = (wide(self.width), wide(self.layers));
-        let attention_width = wide(self.heads).saturating_mul(wide(self.head_width));
-        let attention = attention_width.saturating_mul(width).saturating_mul(4);
-        let router_rows = wide(self.tiers.len())
-            .saturating_add(wide(self.group_rows()))
-            .saturating_add(wide(self.expert_rows()));
-        let routers_and_norms = router_rows.saturating_add(2).saturating_mul(width);
-        let dense_per_layer = attention.saturating_add(routers_and_norms);
-        // Embedding and head, and the gain of the final norm.
-        let outside_layers = wide(self.vocab).saturating_mul(2).saturating_add(1);
-        let outside_layers = outside_layers.saturating_mul(width);
-
-        let in_tiers = self.tiers.iter().map(|tier| self.tier_parameters(tier));
-        let in_tiers = in_tiers.fold(0_u128, u128::saturating_add);
-        let largest_expert = self.tiers.iter().map(|tier| self.expert_parameters(tier)).max();
-        let largest_expert = largest_expert.unwrap_or(0);
-        let experts_per_token = wide(self.routing.tiers_per_token)
-            .saturating_mul(wide(self.routing.groups_per_tier))
-            .saturating_mul(wide(self.routing.experts_per_group));
-        let active_per_layer =
-            dense_per_layer.saturating_add(experts_per_token.saturating_mul(largest_expert));
-        ParameterCounts {
-            total: layers
-                .saturating_mul(dense_per_layer)
-                .saturating_add(in_tiers)
-                .saturating_add(outside_layers),
-            outside_layers,
-            dense_per_layer,
-            largest_expert,
-            experts_per_token,
-            active_bound: layers.saturating_mul(active_per_layer),
-        }
-    }
-
-    /// Parameters of one expert of a tier: gate, up and down. Saturates.
-    pub fn expert_parameters(&self, tier: &TierConfig) -> u128 {
-        wide(tier.expert_width).saturating_mul(wide(self.width)).saturating_mul(3)
-    }
-
-    /// Parameters of all experts of a tier over all layers. Saturates.
-    pub fn tier_parameters(&self, tier: &TierConfig) -> u128 {
-        self.expert_parameters(tier)
-            .saturating_mul(wide(tier.experts()))
-            .saturating_mul(wide(self.layers))
+    /// Whether the model has nothing but what manifests of version 1 can say.
+    pub fn is_plain(&self) -> bool {
+        self.attention.is_plain()
+            && !self.tied_head
+            && self.end_tokens.is_empty()
+            && self.routing.rule.is_levels()
+            && self.tiers.iter().all(TierConfig::is_plain)
     }
 
     /// The index of the tier with this id.
@@ -237,7 +243,7 @@ impl ModelConfig {
             ("attention_window", self.attention_window),
         ];
         for (field, value) in sizes {
-            check_range(field, value, SIZE_MAX, offences);
+            check_range(field, value, offences);
         }
         if !self.head_width.is_multiple_of(2) {
             offences.push(ConfigOffence::OddHeadWidth { head_width: self.head_width });
@@ -251,12 +257,15 @@ impl ModelConfig {
     }
 
     fn check_routing(&self, offences: &mut Vec<ConfigOffence>) {
-        let groups = self.tiers.iter().map(|tier| tier.groups).max().unwrap_or(0);
-        let experts = self.tiers.iter().map(|tier| tier.experts_per_group).max().unwrap_or(0);
+        let routed = || self.tiers.iter().filter(|tier| tier.is_routed());
+        let groups = routed().map(|tier| tier.groups).max();
+        let experts = routed().map(|tier| tier.experts_per_group).max();
+        // Without a routed tier nothing is taken, and one of each is as good as any number.
+        let always = usize::from(!self.tiers.is_empty());
         let takes = [
-            ("tiers_per_token", self.routing.tiers_per_token, self.tiers.len()),
-            ("groups_per_tier", self.routing.groups_per_tier, groups),
-            ("experts_per_group", self.routing.experts_per_group, experts),
+            ("tiers_per_token", self.routing.tiers_per_token, routed().count().max(always)),
+            ("groups_per_tier", self.routing.groups_per_tier, groups.unwrap_or(always)),
+            ("experts_per_group", self.routing.experts_per_group, experts.unwrap_or(always)),
         ];
         for (field, taken, available) in takes {
             if taken == 0 {
@@ -266,13 +275,31 @@ impl ModelConfig {
                 offences.push(ConfigOffence::TakesTooMany { field, taken, available });
             }
         }
+        if !self.routing.rule.is_levels() && (routed().count() > 1 || groups.unwrap_or(1) > 1) {
+            offences.push(ConfigOffence::NotFlat);
+        }
     }
 
     fn check_tiers(&self, offences: &mut Vec<ConfigOffence>) {
-        check_range("tiers", self.tiers.len(), INDEX_COUNT_MAX, offences);
+        if !(1..=INDEX_COUNT_MAX).contains(&self.tiers.len()) {
+            let (field, value) = ("tiers", self.tiers.len());
+            let (minimum, maximum) = (1, INDEX_COUNT_MAX);
+            offences.push(ConfigOffence::OutOfRange { field, value, minimum, maximum });
+        }
         let mut seen = BTreeSet::new();
+        let mut always = false;
         for tier in &self.tiers {
             let id = || tier.id.clone();
+            always |= !tier.is_routed();
+            if always && tier.is_routed() {
+                offences.push(ConfigOffence::TierOrder { tier: id() });
+            }
+            if let Some(layers) = &tier.layers {
+                self.check_layers("tiers.layers", layers, offences);
+                if tier.is_routed() && self.routing.rule.is_levels() {
+                    offences.push(ConfigOffence::SparseRouting { tier: id() });
+                }
+            }
             if !seen.insert(&tier.id) {
                 offences.push(ConfigOffence::DuplicateTier { tier: id() });
             }
@@ -294,23 +321,29 @@ impl ModelConfig {
                 offences.push(ConfigOffence::OverBudget { tier: id(), parameters, budget });
             }
         }
+        if !self.tiers.is_empty() && self.tiers.iter().all(|tier| tier.layers.is_some()) {
+            let lists = self.tiers.iter().filter_map(|tier| tier.layers.as_deref());
+            let covered: BTreeSet<usize> = lists.flatten().copied().collect();
+            if let Some(layer) = (0..self.layers).find(|layer| !covered.contains(layer)) {
+                offences.push(ConfigOffence::EmptyLayer { layer });
+            }
+        }
     }
 }
 
-fn check_range(
-    field: &'static str,
-    value: usize,
-    maximum: usize,
-    offences: &mut Vec<ConfigOffence>,
-) {
+impl RoutingRule {
+    /// Whether tokens are routed level by level.
+    pub fn is_levels(&self) -> bool {
+        *self == Self::Levels
+    }
+}
+
+/// A size is neither zero nor beyond what any model has.
+pub(crate) fn check_range(field: &'static str, value: usize, offences: &mut Vec<ConfigOffence>) {
+    let maximum = SIZE_MAX;
     if !(1..=maximum).contains(&value) {
         offences.push(ConfigOffence::OutOfRange { field, value, minimum: 1, maximum });
     }
-}
-
-/// A size as `u128`, which holds every `usize` there is.
-fn wide(size: usize) -> u128 {
-    size as u128
 }
 
 fn byte_vocab() -> usize {

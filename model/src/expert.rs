@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
+use crate::tier::TierConfig;
 
 /// Which expert within a layer.
 ///
@@ -26,11 +27,25 @@ impl std::fmt::Display for ExpertKey {
 }
 
 impl ModelConfig {
-    /// All experts of one layer, in key order.
+    /// All experts that a layer may have, in key order.
     ///
     /// Counts beyond 65 536 (which [`ModelConfig::validate`] refuses) are cut off.
     pub fn experts(&self) -> impl Iterator<Item = ExpertKey> + '_ {
-        (0..=u16::MAX).zip(&self.tiers).flat_map(|(tier, entry)| {
+        self.experts_of(|_| true)
+    }
+
+    /// The experts of one layer in usable tiers, in key order.
+    pub fn experts_in(&self, layer: usize) -> impl Iterator<Item = ExpertKey> + '_ {
+        self.experts_of(move |tier| tier.is_usable() && tier.is_in(layer))
+    }
+
+    /// The experts of the tiers wanted, in key order.
+    fn experts_of<'a>(
+        &'a self,
+        wanted: impl Fn(&TierConfig) -> bool + 'a,
+    ) -> impl Iterator<Item = ExpertKey> + 'a {
+        let tiers = (0..=u16::MAX).zip(&self.tiers).filter(move |(_, tier)| wanted(tier));
+        tiers.flat_map(|(tier, entry)| {
             let (groups, experts) = (entry.groups, entry.experts_per_group);
             (0..=u16::MAX).take(groups).flat_map(move |group| {
                 (0..=u16::MAX).take(experts).map(move |expert| ExpertKey { tier, group, expert })
@@ -38,14 +53,30 @@ impl ModelConfig {
         })
     }
 
-    /// How many groups one layer has over all tiers: rows of the group router.
-    pub fn group_rows(&self) -> usize {
-        self.tiers.iter().fold(0, |sum: usize, tier| sum.saturating_add(tier.groups))
+    /// Rows of the tier router: the routed tiers, or none under the flat rule.
+    pub fn tier_rows(&self) -> usize {
+        if self.routing.rule.is_levels() { self.routed().count() } else { 0 }
     }
 
-    /// How many experts one layer has over all tiers: rows of the expert router.
+    /// Rows of the group router: the groups of all routed tiers, or none under the flat rule.
+    pub fn group_rows(&self) -> usize {
+        let groups = self.routed().fold(0, |sum: usize, tier| sum.saturating_add(tier.groups));
+        if self.routing.rule.is_levels() { groups } else { 0 }
+    }
+
+    /// Rows of the expert router: the experts of all routed tiers.
     pub fn expert_rows(&self) -> usize {
-        self.tiers.iter().fold(0, |sum: usize, tier| sum.saturating_add(tier.experts()))
+        self.routed().fold(0, |sum: usize, tier| sum.saturating_add(tier.experts()))
+    }
+
+    /// Whether a layer has routers.
+    pub fn is_routed(&self, layer: usize) -> bool {
+        self.routed().any(|tier| tier.is_in(layer))
+    }
+
+    /// The routed tiers; they come before all others.
+    fn routed(&self) -> impl Iterator<Item = &TierConfig> {
+        self.tiers.iter().filter(|tier| tier.is_routed())
     }
 
     /// The row of a group in the group router, or nothing if the model has no such group.
@@ -61,7 +92,7 @@ impl ModelConfig {
     /// The row of an expert in the expert router, or nothing if the model has no such expert.
     pub fn expert_row(&self, key: ExpertKey) -> Option<usize> {
         let (before, rest) = self.tiers.split_at_checked(usize::from(key.tier))?;
-        let tier = rest.first()?;
+        let tier = rest.first().filter(|tier| tier.is_routed())?;
         let (group, expert) = (usize::from(key.group), usize::from(key.expert));
         if group >= tier.groups || expert >= tier.experts_per_group {
             return None;

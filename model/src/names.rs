@@ -1,7 +1,8 @@
 //! The names and shapes of a model's tensors, in one place.
 
+use crate::attention::QueryKeyNorm;
 use crate::config::ModelConfig;
-use crate::tier::{TierConfig, TierId};
+use crate::tier::{TierConfig, TierId, TierMode};
 
 /// The embedding. Shape: `[vocab, width]`.
 pub const EMBEDDING: &str = "embed.weight";
@@ -9,9 +10,6 @@ pub const EMBEDDING: &str = "embed.weight";
 pub const FINAL_NORM: &str = "final_norm.gain";
 /// The head. Shape: `[vocab, width]`.
 pub const HEAD: &str = "head.weight";
-
-/// How many tensors lie outside the layers.
-const ENDS: usize = 3;
 
 /// One of the three matrices of an expert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,9 +27,9 @@ pub enum Part {
 pub enum Projection {
     /// To queries. Shape: `[heads·head_width, width]`.
     Query,
-    /// To keys. Shape: `[heads·head_width, width]`.
+    /// To keys. Shape: `[key_value_heads·head_width, width]`.
     Key,
-    /// To values. Shape: `[heads·head_width, width]`.
+    /// To values. Shape: `[key_value_heads·head_width, width]`.
     Value,
     /// Back to the residual stream. Shape: `[width, heads·head_width]`.
     Output,
@@ -75,6 +73,15 @@ impl Part {
 impl Projection {
     /// All projections, in the order in which attention uses them.
     pub const ALL: [Self; 4] = [Self::Query, Self::Key, Self::Value, Self::Output];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Query => "q",
+            Self::Key => "k",
+            Self::Value => "v",
+            Self::Output => "o",
+        }
+    }
 }
 
 impl Level {
@@ -89,13 +96,17 @@ pub fn attention_norm(layer: usize) -> String {
 
 /// A matrix of attention. Shape: see [`Projection`].
 pub fn attention(layer: usize, projection: Projection) -> String {
-    let projection = match projection {
-        Projection::Query => "q",
-        Projection::Key => "k",
-        Projection::Value => "v",
-        Projection::Output => "o",
-    };
-    format!("layers.{layer}.attn.{projection}.weight")
+    format!("layers.{layer}.attn.{}.weight", projection.text())
+}
+
+/// The bias of a matrix of attention. Shape: `[rows of the matrix]`.
+pub fn attention_bias(layer: usize, projection: Projection) -> String {
+    format!("layers.{layer}.attn.{}.bias", projection.text())
+}
+
+/// The gain of the norm of queries or keys. Shape: `[head_width]`, or the rows of the matrix.
+pub fn attention_gain(layer: usize, projection: Projection) -> String {
+    format!("layers.{layer}.attn.{}_norm.gain", projection.text())
 }
 
 /// The gain of the norm before the experts. Shape: `[width]`.
@@ -111,6 +122,11 @@ pub fn router(layer: usize, level: Level) -> String {
         Level::Expert => "expert",
     };
     format!("layers.{layer}.router.{level}.weight")
+}
+
+/// The row whose product with a token gates a tier that every token takes. Shape: `[1, width]`.
+pub fn tier_gate(layer: usize, tier: &TierId) -> String {
+    format!("layers.{layer}.tier_gate.{tier}.weight")
 }
 
 /// A matrix of an expert. Shape: see [`Part`].
@@ -131,19 +147,25 @@ impl ModelConfig {
 
     /// The tensors outside the experts: embedding, head, attention, norms and routers.
     pub fn dense_specs(&self) -> impl Iterator<Item = TensorSpec> + '_ {
-        let ends: [TensorSpec; ENDS] = [
+        self.ends().chain((0..self.layers).flat_map(|layer| self.dense_layer_specs(layer)))
+    }
+
+    /// The tensors outside the layers.
+    fn ends(&self) -> impl Iterator<Item = TensorSpec> + use<> {
+        let head = dense(HEAD.to_owned(), [self.vocab, self.width]);
+        let ends = [
             dense(EMBEDDING.to_owned(), [self.vocab, self.width]),
             dense(FINAL_NORM.to_owned(), [self.width]),
-            dense(HEAD.to_owned(), [self.vocab, self.width]),
         ];
-        ends.into_iter().chain((0..self.layers).flat_map(|layer| self.dense_layer_specs(layer)))
+        ends.into_iter().chain((!self.tied_head).then_some(head))
     }
 
     /// The tensors of the experts of one tier; none if there is no such tier.
     pub fn tier_specs(&self, tier: u16) -> impl Iterator<Item = TensorSpec> + '_ {
         let entry = self.tiers.get(usize::from(tier));
         entry.into_iter().flat_map(move |entry| {
-            (0..self.layers).flat_map(move |layer| {
+            let layers = (0..self.layers).filter(|layer| entry.is_in(*layer));
+            layers.flat_map(move |layer| {
                 let groups = (0..=u16::MAX).take(entry.groups);
                 groups.flat_map(move |group| {
                     let experts = (0..=u16::MAX).take(entry.experts_per_group);
@@ -159,7 +181,7 @@ impl ModelConfig {
     /// What the model expects of the tensor with this name, or nothing if it has none such.
     pub fn tensor_spec(&self, name: &str) -> Option<TensorSpec> {
         let spec = match name.strip_prefix("layers.") {
-            None => self.dense_specs().take(ENDS).find(|spec| spec.name == name),
+            None => self.ends().find(|spec| spec.name == name),
             Some(rest) => {
                 let (layer, rest) = rest.split_once('.')?;
                 let layer = layer.parse().ok().filter(|layer| *layer < self.layers)?;
@@ -184,6 +206,7 @@ impl ModelConfig {
         let tier = self.tier_index(&words.next()?.parse().ok()?)?;
         let entry = &self.tiers[usize::from(tier)];
         let exists = entry.is_usable()
+            && entry.is_in(layer)
             && usize::from(group) < entry.groups
             && usize::from(number) < entry.experts_per_group;
         exists.then(|| self.part_spec(layer, tier, entry, (group, number), part))
@@ -210,23 +233,63 @@ impl ModelConfig {
             dense(attention_norm(layer), [self.width]),
             dense(expert_norm(layer), [self.width]),
         ];
-        let attention_width = self.heads.saturating_mul(self.head_width);
         for projection in Projection::ALL {
+            let rows = self.projection_rows(projection);
             let shape = match projection {
-                Projection::Output => [self.width, attention_width],
-                _ => [attention_width, self.width],
+                Projection::Output => [rows, self.projection_rows(Projection::Query)],
+                _ => [rows, self.width],
             };
             specs.push(dense(attention(layer, projection), shape));
-        }
-        for level in Level::ALL {
-            let rows = match level {
-                Level::Tier => self.tiers.len(),
-                Level::Group => self.group_rows(),
-                Level::Expert => self.expert_rows(),
+            let biased = match projection {
+                Projection::Output => self.attention.output_bias,
+                _ => self.attention.input_biases,
             };
-            specs.push(dense(router(layer, level), [rows, self.width]));
+            if biased {
+                specs.push(dense(attention_bias(layer, projection), [rows]));
+            }
+        }
+        if let Some(norm) = self.attention.query_key_norm {
+            for projection in [Projection::Query, Projection::Key] {
+                let length = match norm {
+                    QueryKeyNorm::Head => self.head_width,
+                    QueryKeyNorm::Width => self.projection_rows(projection),
+                };
+                specs.push(dense(attention_gain(layer, projection), [length]));
+            }
+        }
+        if self.is_routed(layer) {
+            for (level, rows) in self.router_rows() {
+                specs.push(dense(router(layer, level), [rows, self.width]));
+            }
+        }
+        for tier in &self.tiers {
+            if tier.mode == TierMode::AlwaysGated && tier.is_usable() && tier.is_in(layer) {
+                specs.push(dense(tier_gate(layer, &tier.id), [1, self.width]));
+            }
         }
         specs
+    }
+
+    /// The routers of a layer that has some, with their rows.
+    pub fn router_rows(&self) -> Vec<(Level, usize)> {
+        let rows = [
+            (Level::Tier, self.tier_rows()),
+            (Level::Group, self.group_rows()),
+            (Level::Expert, self.expert_rows()),
+        ];
+        let levels = self.routing.rule.is_levels();
+        rows.into_iter().filter(|(level, _)| levels || *level == Level::Expert).collect()
+    }
+
+    /// Rows of a matrix of attention.
+    fn projection_rows(&self, projection: Projection) -> usize {
+        match projection {
+            Projection::Query => self.heads.saturating_mul(self.head_width),
+            Projection::Key | Projection::Value => {
+                self.key_value_heads().saturating_mul(self.head_width)
+            }
+            Projection::Output => self.width,
+        }
     }
 }
 

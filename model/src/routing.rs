@@ -17,6 +17,13 @@
 //! of an expert is `(p_tier · p_group) · p_expert`. The weight is the joint probability divided by
 //! the sum, from +0 in ascending key order, of those of all selected experts.
 //!
+//! # The flat rule
+//! Models made elsewhere have one router over the experts of one group. The first `k` experts are
+//! selected as above, with scores in steps of 2^-40 that saturate at the limits of `i64`, so that
+//! every logit of magnitude 2^-17 or more counts exactly. Weights come from the logits themselves:
+//! `e_i = exp(logit_i − logit_max)`, `p_i = e_i / s` over *all* experts, and where the rule says
+//! so, the weight is `p_i` divided by the sum, from +0 in ascending order, of the selected ones.
+//!
 //! # Growth
 //! Nothing about a tier enters the selection inside another one, and the hash knows a tier by its
 //! index. So appending a tier to a model leaves hashes and selection inside the existing tiers as
@@ -26,7 +33,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RoutingRule};
 use crate::expert::ExpertKey;
 use crate::names::Level;
 use crate::tier::TierMask;
@@ -47,7 +54,8 @@ pub struct RouteContext {
 pub struct Route {
     /// Which expert.
     pub key: ExpertKey,
-    /// Its share in the output; the weights of one decision sum to one.
+    /// Its share in the output; the weights of one decision sum to one, unless the flat rule says
+    /// that they are not to be normalized.
     pub weight: f32,
 }
 
@@ -97,12 +105,13 @@ pub enum RoutingError {
     },
 }
 
-/// The experts a token goes to, sorted by key, with weights that sum to one.
+/// The experts a token goes to by routing, sorted by key.
 ///
-/// Shape: `tier_logits` has one element per tier, `group_logits` one per group of all tiers
-/// (tier-major), `expert_logits` one per expert of all tiers (tier-major, then group-major). At
-/// most `tiers_per_token · groups_per_tier · experts_per_group` routes come out. Only logits of
-/// members that take part are looked at. See the [module](self) for the exact meaning.
+/// Shape: `tier_logits` has one element per routed tier, `group_logits` one per group of all of them
+/// (tier-major), `expert_logits` one per expert of all of them (tier-major, then group-major); the
+/// first two are empty under the flat rule. At most
+/// `tiers_per_token · groups_per_tier · experts_per_group` routes come out. Only logits of members
+/// that take part are looked at. See the [module](self) for the exact meaning.
 ///
 /// Errors: [`RoutingError`].
 pub fn select(
@@ -113,7 +122,7 @@ pub fn select(
     group_logits: &[f32],
     expert_logits: &[f32],
 ) -> Result<Vec<Route>, RoutingError> {
-    check_count(Level::Tier, config.tiers.len(), tier_logits.len())?;
+    check_count(Level::Tier, config.tier_rows(), tier_logits.len())?;
     check_count(Level::Group, config.group_rows(), group_logits.len())?;
     check_count(Level::Expert, config.expert_rows(), expert_logits.len())?;
     if mask.tiers() != config.tiers.len() {
@@ -124,6 +133,9 @@ pub fn select(
     }
 
     let routing = &config.routing;
+    if let RoutingRule::Flat { normalized } = routing.rule {
+        return select_flat(mask, context, expert_logits, routing.experts_per_group, normalized);
+    }
     let tiers = Contest { context, level: Level::Tier, tier: 0, group: 0, first: 0 };
     let tiers = tiers.decide(tier_logits, |tier| mask.allows(tier), routing.tiers_per_token)?;
     if tiers.is_empty() {
@@ -156,6 +168,41 @@ pub fn select(
     Ok(routes)
 }
 
+/// [`select`] under the flat rule; the routed tier is the first.
+fn select_flat(
+    mask: &TierMask,
+    context: &RouteContext,
+    logits: &[f32],
+    take: usize,
+    normalized: bool,
+) -> Result<Vec<Route>, RoutingError> {
+    if !mask.allows(0) || logits.is_empty() {
+        return Err(RoutingError::NoTier { layer: context.layer, position: context.position });
+    }
+    let contest = Contest { context, level: Level::Expert, tier: 0, group: 0, first: 0 };
+    let mut members = contest.members(logits, |_| true, fine_score)?;
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0_f32;
+    for (member, logit) in members.iter_mut().zip(logits) {
+        // Equal infinities differ by zero, not by not-a-number.
+        let below = if logit.to_bits() == largest.to_bits() { 0.0 } else { logit - largest };
+        member.probability = pxfm::f_expf(below);
+        sum += member.probability;
+    }
+    for member in &mut members {
+        member.probability /= sum;
+    }
+    let winners = contest.best(members, take).into_iter().map(|winner| Route {
+        key: ExpertKey { tier: 0, group: 0, expert: winner.index },
+        weight: winner.probability,
+    });
+    let mut routes: Vec<Route> = winners.collect();
+    if normalized {
+        normalise(&mut routes);
+    }
+    Ok(routes)
+}
+
 /// The hash that decides between equal scores: `SipHash`-2-4, keyed by the seed's 16 little-endian
 /// bytes, over little-endian `layer` (4 bytes), `position` (8), level (1: tier 0, group 1,
 /// expert 2), `tier` (2), `group` (2) and `index` (2).
@@ -184,6 +231,12 @@ pub fn score(logit: f32) -> Option<i32> {
     (!logit.is_nan()).then(|| (logit * 65536.0).round_ties_even() as i32)
 }
 
+/// The score of a logit in steps of 2^-40 (ties to even, saturated), or nothing for not-a-number.
+#[allow(clippy::cast_possible_truncation, reason = "a float becomes an integer by saturation")]
+fn fine_score(logit: f32) -> Option<i64> {
+    (!logit.is_nan()).then(|| (f64::from(logit) * 1_099_511_627_776.0).round_ties_even() as i64)
+}
+
 /// One decision among the members of one level.
 struct Contest<'a> {
     context: &'a RouteContext,
@@ -197,7 +250,7 @@ struct Contest<'a> {
 /// A member of a level that takes part.
 struct Member {
     index: u16,
-    score: i32,
+    score: i64,
     probability: f32,
 }
 
@@ -215,6 +268,19 @@ impl Contest<'_> {
         takes_part: impl Fn(u16) -> bool,
         take: usize,
     ) -> Result<Vec<Winner>, RoutingError> {
+        let coarse = |logit| score(logit).map(i64::from);
+        let mut members = self.members(logits, takes_part, coarse)?;
+        fill_probabilities(&mut members);
+        Ok(self.best(members, take))
+    }
+
+    /// The members that take part, without probabilities.
+    fn members(
+        &self,
+        logits: &[f32],
+        takes_part: impl Fn(u16) -> bool,
+        score: impl Fn(f32) -> Option<i64>,
+    ) -> Result<Vec<Member>, RoutingError> {
         let mut members = Vec::with_capacity(logits.len());
         for (index, &logit) in (0..=u16::MAX).zip(logits) {
             if takes_part(index) {
@@ -222,7 +288,11 @@ impl Contest<'_> {
                 members.push(Member { index, score, probability: 0.0 });
             }
         }
-        fill_probabilities(&mut members);
+        Ok(members)
+    }
+
+    /// The `take` members of the best scores, by ascending index.
+    fn best(&self, mut members: Vec<Member>, take: usize) -> Vec<Winner> {
         // Hashes are needed for ties only, which are rare.
         let hash = |member: &Member| {
             tie_hash(self.context, self.level, self.tier, self.group, member.index)
@@ -233,7 +303,7 @@ impl Contest<'_> {
         });
         members.truncate(take);
         members.sort_unstable_by_key(|member| member.index);
-        Ok(members.iter().map(|m| Winner { index: m.index, probability: m.probability }).collect())
+        members.iter().map(|m| Winner { index: m.index, probability: m.probability }).collect()
     }
 
     fn not_a_number(&self, index: u16) -> RoutingError {
@@ -251,7 +321,7 @@ fn fill_probabilities(members: &mut [Member]) {
     let Some(best) = members.iter().map(|member| member.score).max() else { return };
     let mut sum = 0.0_f32;
     for member in members.iter_mut() {
-        let difference = i64::from(member.score) - i64::from(best);
+        let difference = member.score - best;
         member.probability = pxfm::f_expf(difference as f32 / 65536.0);
         sum += member.probability;
     }

@@ -39,7 +39,20 @@ pub enum Placement {
     Archive,
 }
 
-/// What one tier consists of, the same in every layer.
+/// How tokens get to the experts of a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TierMode {
+    /// By routing.
+    #[default]
+    Routed,
+    /// Every token takes every expert, with weight one.
+    Always,
+    /// Every token takes every expert, with the sigmoid of a row's product as weight.
+    AlwaysGated,
+}
+
+/// What one tier consists of, the same in every layer that has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierConfig {
     /// The name of the tier, unique within the model.
@@ -59,6 +72,12 @@ pub struct TierConfig {
     /// Abilities a reader needs to use the tier. A reader that lacks one leaves the tier out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// How tokens get to the experts. Default: by routing.
+    #[serde(default, skip_serializing_if = "TierMode::is_routed")]
+    pub mode: TierMode,
+    /// The layers that have the tier, ascending; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
 }
 
 /// Which tiers a request may use, before a model is known.
@@ -95,7 +114,7 @@ pub struct UnknownTier {
     pub known: Vec<TierId>,
 }
 
-/// Which tiers of one model routing may use.
+/// Which tiers of one model routing may use. Tiers that every token takes are no matter of choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierMask {
     /// One entry per tier of the model, in its order.
@@ -157,8 +176,17 @@ impl TierConfig {
     /// A tier without a budget or requirements, at the default placement.
     pub fn new(id: TierId, groups: usize, experts_per_group: usize, expert_width: usize) -> Self {
         let placement = Placement::default();
-        let (budget_parameters, requires) = (None, Vec::new());
-        Self { id, groups, experts_per_group, expert_width, placement, budget_parameters, requires }
+        Self {
+            id,
+            groups,
+            experts_per_group,
+            expert_width,
+            placement,
+            budget_parameters: None,
+            requires: Vec::new(),
+            mode: TierMode::Routed,
+            layers: None,
+        }
     }
 
     /// Whether this reader has every ability the tier requires.
@@ -166,9 +194,37 @@ impl TierConfig {
         self.requires.iter().all(|ability| ABILITIES.contains(&ability.as_str()))
     }
 
+    /// Whether tokens get to the experts by routing.
+    pub fn is_routed(&self) -> bool {
+        self.mode.is_routed()
+    }
+
+    /// Whether a layer has the tier.
+    pub fn is_in(&self, layer: usize) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.binary_search(&layer).is_ok())
+    }
+
+    /// How many of a model's layers have the tier.
+    pub fn layer_count(&self, layers: usize) -> usize {
+        self.layers.as_ref().map_or(layers, Vec::len)
+    }
+
+    /// Whether the tier is routed and in every layer.
+    pub fn is_plain(&self) -> bool {
+        self.is_routed() && self.layers.is_none()
+    }
+
     /// Experts of the tier in one layer; saturates at the largest number.
     pub fn experts(&self) -> usize {
         self.groups.saturating_mul(self.experts_per_group)
+    }
+}
+
+impl TierMode {
+    /// Whether tokens get to the experts by routing.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    pub fn is_routed(&self) -> bool {
+        *self == Self::Routed
     }
 }
 

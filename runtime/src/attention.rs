@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Keys and values of one layer for the positions that can still be attended to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LayerCache {
-    /// Shape: positions × (heads · head width), oldest first.
+    /// Shape: positions × (key and value heads · head width), oldest first.
     keys: Vec<f32>,
     values: Vec<f32>,
     /// Absolute position of the first row.
@@ -17,13 +17,16 @@ pub(crate) struct LayerCache {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) heads: usize,
+    /// Heads of keys and values; each serves equally many consecutive heads.
+    pub(crate) key_value_heads: usize,
     pub(crate) head_width: usize,
     pub(crate) window: usize,
 }
 
 impl Shape {
+    /// Keys or values of one position.
     fn row(self) -> usize {
-        self.heads * self.head_width
+        self.key_value_heads * self.head_width
     }
 }
 
@@ -60,9 +63,10 @@ impl LayerCache {
         let (stride, width) = (shape.row(), shape.head_width);
         let scale = 1.0 / (width as f32).sqrt();
         scores.resize(rows.len(), 0.0);
+        let shared_by = shape.heads / shape.key_value_heads;
         for head in 0..shape.heads {
             let span = head * width..(head + 1) * width;
-            let first = rows.start * stride + span.start;
+            let first = rows.start * stride + head / shared_by * width;
             s2::dots(&queries[span.clone()], &self.keys[first..], stride, scores);
             for score in scores.iter_mut() {
                 *score *= scale;

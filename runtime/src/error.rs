@@ -30,12 +30,18 @@ pub enum RuntimeError {
         /// What it should be.
         expected: Vec<usize>,
     },
-    /// The vocabulary is not the bytes.
-    #[error(
-        "the model has a vocabulary of {vocab}: this runtime reads and writes bytes, 256 of them"
-    )]
+    /// Bytes were given to a model whose tokens are others.
+    #[error("the model has a vocabulary of {vocab}, not the 256 bytes: give it tokens")]
     Vocabulary {
         /// Its size.
+        vocab: usize,
+    },
+    /// A token that the model does not have.
+    #[error("there is no token {token}: the model has {vocab}, use its own tokenizer")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// How many there are.
         vocab: usize,
     },
     /// No routing decision could be made.

@@ -1,34 +1,56 @@
-//! Measuring a model on text: bits per byte, and agreement with another executor.
+//! Measuring a model on text: bits per byte and token, and agreement with another executor.
 
 use crate::executor::Executor;
-use crate::generate::{argmax, byte_of};
+use crate::generate::{argmax, token_of};
+use crate::session::bytes_as_tokens;
 use crate::{RouteRecord, RuntimeError, Session};
 use litecore_kernels::math;
 
 /// What an executor made of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Bytes that were predicted: all but the first.
+    /// Tokens that were predicted: all but the first.
+    pub tokens: u64,
+    /// Mean of `-log2 p(token)`.
+    pub bits_per_token: f64,
+    /// Bytes of the text in the tokens that were predicted.
     pub bytes: u64,
-    /// Mean of `-log2 p(byte)`.
+    /// Sum of `-log2 p(token)` over `bytes`.
     pub bits_per_byte: f64,
-    /// The likeliest next byte at every position.
-    pub predicted: Vec<u8>,
+    /// The likeliest next token at every position.
+    pub predicted: Vec<u32>,
     /// The experts of every position.
     pub routes: Vec<RouteRecord>,
 }
 
-/// Bytes fed at a time. It bounds memory and changes no bit of the result.
+/// Tokens fed at a time. It bounds memory and changes no bit of the result.
 const CHUNK: usize = 128;
 
 /// Reads `text` from its first byte and scores the prediction of each following one.
 ///
 /// `on_progress` is told how many bytes are done.
-/// Errors: a text shorter than two bytes, or a failure on the way.
+/// Errors: a text shorter than two bytes, a model whose tokens are no bytes, or a failure on the
+/// way.
 pub fn evaluate(
     session: &mut Session<'_>,
     executor: &mut dyn Executor,
     text: &[u8],
+    on_progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation, RuntimeError> {
+    let tokens = bytes_as_tokens(session.model(), text)?;
+    evaluate_tokens(session, executor, &tokens, text.len().saturating_sub(1) as u64, on_progress)
+}
+
+/// Reads tokens from the first and scores the prediction of each following one.
+///
+/// `bytes` is the length of the text in the tokens after the first; `on_progress` is told how many
+/// tokens are done.
+/// Errors: fewer than two tokens, or a failure on the way.
+pub fn evaluate_tokens(
+    session: &mut Session<'_>,
+    executor: &mut dyn Executor,
+    text: &[u32],
+    bytes: u64,
     on_progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, RuntimeError> {
     if text.len() < 2 {
@@ -38,22 +60,32 @@ pub fn evaluate(
     let mut nats = 0.0;
     let mut predicted = Vec::with_capacity(inputs.len());
     for (start, chunk) in (0..).step_by(CHUNK).zip(inputs.chunks(CHUNK)) {
-        let logits = session.forward(chunk, executor)?;
+        let logits = session.forward_tokens(chunk, executor)?;
         let vocab = logits.len() / chunk.len();
         for (offset, row) in logits.chunks_exact(vocab).enumerate() {
-            let target = usize::from(text[start + offset + 1]);
+            let position = (start + offset) as u64;
+            let target = text[start + offset + 1];
             if let Some(index) = row.iter().position(|logit| logit.is_nan()) {
-                let position = (start + offset) as u64;
                 return Err(RuntimeError::LogitNotANumber { index, position });
             }
-            nats += surprise(row, target);
-            predicted.push(byte_of(argmax(row)));
+            if target as usize >= vocab {
+                return Err(RuntimeError::UnknownToken { token: target, vocab });
+            }
+            nats += surprise(row, target as usize);
+            predicted.push(token_of(argmax(row)));
         }
         on_progress(start + chunk.len());
     }
-    let bytes = inputs.len() as u64;
-    let bits_per_byte = nats / std::f64::consts::LN_2 / bytes as f64;
-    Ok(Evaluation { bytes, bits_per_byte, predicted, routes: session.take_routes() })
+    let bits = nats / std::f64::consts::LN_2;
+    let tokens = inputs.len() as u64;
+    Ok(Evaluation {
+        tokens,
+        bits_per_token: bits / tokens as f64,
+        bytes,
+        bits_per_byte: bits / bytes.max(1) as f64,
+        predicted,
+        routes: session.take_routes(),
+    })
 }
 
 /// `-ln softmax(logits)[target]`, in f64 from f32 exponentials.

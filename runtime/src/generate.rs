@@ -1,14 +1,15 @@
-//! Writing text: one byte after another.
+//! Writing text: one token after another.
 
 use crate::executor::{Account, Executor};
+use crate::session::bytes_as_tokens;
 use crate::{RouteRecord, RuntimeError, Session};
 use litecore_kernels::math;
 use litecore_types::Seed;
 
-/// How the next byte is chosen.
+/// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampling {
-    /// The largest logit; the smaller byte among equals.
+    /// The largest logit; the smaller token among equals.
     Greedy,
     /// A seeded draw from the softmax at this temperature.
     Temperature {
@@ -30,11 +31,22 @@ pub struct Generated {
     pub account_after_prompt: Account,
 }
 
-/// Prompt bytes fed at a time. It bounds memory and changes no bit of the result.
+/// The tokens that were written, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratedTokens {
+    /// The new tokens, without the prompt; one that ends a text is the last.
+    pub tokens: Vec<u32>,
+    /// The experts of every position, prompt included.
+    pub routes: Vec<RouteRecord>,
+    /// What the executor had cost when the prompt was read and nothing written yet.
+    pub account_after_prompt: Account,
+}
+
+/// Prompt tokens fed at a time. It bounds memory and changes no bit of the result.
 const CHUNK: usize = 128;
 
 impl Sampling {
-    /// Whether bytes can be chosen this way.
+    /// Whether tokens can be chosen this way.
     ///
     /// Errors: a temperature that is not positive and finite.
     pub fn check(self) -> Result<(), RuntimeError> {
@@ -51,7 +63,8 @@ impl Sampling {
 
 /// Feeds `prompt` and writes `count` bytes; `on_byte` sees each, with the logits it is chosen from.
 ///
-/// Errors: an empty prompt, a senseless temperature, or a failure on the way.
+/// Errors: an empty prompt, a senseless temperature, a model whose tokens are no bytes, or a failure
+/// on the way.
 pub fn generate(
     session: &mut Session<'_>,
     executor: &mut dyn Executor,
@@ -60,31 +73,58 @@ pub fn generate(
     sampling: Sampling,
     on_byte: &mut dyn FnMut(u8, &[f32]),
 ) -> Result<Generated, RuntimeError> {
+    let prompt = bytes_as_tokens(session.model(), prompt)?;
+    let mut bytes = Vec::new();
+    let mut on_token = |token, logits: &[f32]| {
+        let byte = u8::try_from(token).expect("the vocabulary is the bytes, as just checked");
+        bytes.push(byte);
+        on_byte(byte, logits);
+    };
+    let written = generate_tokens(session, executor, &prompt, count, sampling, &mut on_token)?;
+    let GeneratedTokens { routes, account_after_prompt, .. } = written;
+    Ok(Generated { bytes, routes, account_after_prompt })
+}
+
+/// Feeds `prompt` and writes up to `count` tokens, fewer if one ends the text; `on_token` sees each,
+/// with the logits it is chosen from.
+///
+/// Errors: an empty prompt, a senseless temperature, or a failure on the way.
+pub fn generate_tokens(
+    session: &mut Session<'_>,
+    executor: &mut dyn Executor,
+    prompt: &[u32],
+    count: usize,
+    sampling: Sampling,
+    on_token: &mut dyn FnMut(u32, &[f32]),
+) -> Result<GeneratedTokens, RuntimeError> {
     if prompt.is_empty() {
         return Err(RuntimeError::EmptyPrompt);
     }
     sampling.check()?;
     let mut logits = Vec::new();
     for chunk in prompt.chunks(CHUNK) {
-        logits = session.forward(chunk, executor)?;
+        logits = session.forward_tokens(chunk, executor)?;
         let vocab = logits.len() / chunk.len();
         logits.drain(..logits.len() - vocab);
     }
     let account_after_prompt = executor.account();
-    let mut bytes = Vec::new();
+    let mut tokens = Vec::new();
     for index in 0..count {
-        let byte = choose(&logits, sampling, session.position())?;
-        bytes.push(byte);
-        on_byte(byte, &logits);
+        let token = choose(&logits, sampling, session.position())?;
+        tokens.push(token);
+        on_token(token, &logits);
+        if session.model().config().end_tokens.contains(&token) {
+            break;
+        }
         if index + 1 < count {
-            logits = session.forward(&[byte], executor)?;
+            logits = session.forward_tokens(&[token], executor)?;
         }
     }
-    Ok(Generated { bytes, routes: session.take_routes(), account_after_prompt })
+    Ok(GeneratedTokens { tokens, routes: session.take_routes(), account_after_prompt })
 }
 
-/// The byte for `position`.
-fn choose(logits: &[f32], sampling: Sampling, position: u64) -> Result<u8, RuntimeError> {
+/// The token for `position`.
+fn choose(logits: &[f32], sampling: Sampling, position: u64) -> Result<u32, RuntimeError> {
     if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
         return Err(RuntimeError::LogitNotANumber { index, position });
     }
@@ -103,16 +143,16 @@ fn choose(logits: &[f32], sampling: Sampling, position: u64) -> Result<u8, Runti
                 sum += share;
                 draw < sum
             });
-            // Rounding may leave the sum just below the draw: then the last byte with a share.
+            // Rounding may leave the sum just below the draw: then the last token with a share.
             drawn.or_else(|| shares.iter().rposition(|share| *share > 0.0)).unwrap_or(0)
         }
     };
-    Ok(byte_of(best))
+    Ok(token_of(best))
 }
 
-/// An index into the logits of a model whose vocabulary is the bytes.
-pub(crate) fn byte_of(index: usize) -> u8 {
-    u8::try_from(index).expect("a dense model has one logit for each byte")
+/// The token of a logit.
+pub(crate) fn token_of(index: usize) -> u32 {
+    u32::try_from(index).expect("a vocabulary has at most 2^24 tokens")
 }
 
 /// The index of the largest logit, the first among equals.
@@ -152,7 +192,7 @@ mod tests {
         let sampling = Sampling::Temperature { temperature: 1.0, seed: Seed(5) };
         let mut counts = [0_u32; 3];
         for position in 0..10_000 {
-            counts[usize::from(choose(&logits, sampling, position).expect("drawn"))] += 1;
+            counts[choose(&logits, sampling, position).expect("drawn") as usize] += 1;
         }
         // Three standard deviations of a binomial count.
         for (count, (share, three_sigma)) in

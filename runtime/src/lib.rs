@@ -15,11 +15,11 @@ mod session;
 mod weights;
 
 pub use error::RuntimeError;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_tokens};
 pub use executor::{
     Account, Executor, ExecutorKind, ExpertCall, FloatExecutor, InputRecorder, IntegerExecutor,
     LayerFidelity, Measured, ParseExecutorError, PhotonicExecutor, Signal,
 };
-pub use generate::{Generated, Sampling, generate};
+pub use generate::{Generated, GeneratedTokens, Sampling, generate, generate_tokens};
 pub use session::{RouteRecord, Session};
 pub use weights::DenseModel;

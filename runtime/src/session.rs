@@ -2,16 +2,17 @@
 
 use crate::attention::{LayerCache, Shape};
 use crate::executor::{Executor, ExpertCall};
-use crate::weights::DenseLayer;
+use crate::weights::{AlwaysOn, DenseLayer, Linear};
 use crate::{DenseModel, RuntimeError};
 use litecore_hal::SymbolTag;
 use litecore_kernels::{math, s2};
 use litecore_model::routing::{self, Route, RouteContext};
-use litecore_model::{ExpertKey, TierMask};
+use litecore_model::{ByteTokenizer, ExpertKey, TierMask};
 use litecore_types::Seed;
 use std::collections::BTreeMap;
 
-/// The experts one token took in one layer.
+/// The experts one token took in one layer by routing. Experts that every token takes are not
+/// listed, and layers without routing give no record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteRecord {
     /// Absolute position of the token.
@@ -45,6 +46,11 @@ impl<'m> Session<'m> {
         Self { model, mask, seed, stream, position: 0, caches, routes: Vec::new() }
     }
 
+    /// The model.
+    pub fn model(&self) -> &'m DenseModel {
+        self.model
+    }
+
     /// How many tokens were fed so far.
     pub fn position(&self) -> u64 {
         self.position
@@ -57,13 +63,27 @@ impl<'m> Session<'m> {
         routes
     }
 
+    /// Feeds bytes to a model of bytes and gives the logits after each of them.
+    ///
+    /// Shape: `bytes.len() × 256`.
+    /// Errors: the tokens are no bytes; otherwise as [`Session::forward_tokens`].
+    pub fn forward(
+        &mut self,
+        bytes: &[u8],
+        executor: &mut dyn Executor,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        let tokens = bytes_as_tokens(self.model, bytes)?;
+        self.forward_tokens(&tokens, executor)
+    }
+
     /// Feeds tokens and gives the logits after each of them.
     ///
     /// Shape: `tokens.len() × vocab`.
-    /// Errors: of routing or of the executor; the session must then be dropped.
-    pub fn forward(
+    /// Errors: a token the model does not have; of routing or of the executor, and the session must
+    /// then be dropped.
+    pub fn forward_tokens(
         &mut self,
-        tokens: &[u8],
+        tokens: &[u32],
         executor: &mut dyn Executor,
     ) -> Result<Vec<f32>, RuntimeError> {
         let model = self.model;
@@ -71,7 +91,10 @@ impl<'m> Session<'m> {
         let width = config.width;
         let mut x = Vec::with_capacity(tokens.len() * width);
         for &token in tokens {
-            x.extend_from_slice(&model.embedding[usize::from(token) * width..][..width]);
+            if token as usize >= config.vocab {
+                return Err(RuntimeError::UnknownToken { token, vocab: config.vocab });
+            }
+            x.extend_from_slice(&model.embedding[token as usize * width..][..width]);
         }
         let mut normed = vec![0.0; x.len()];
         for (index, layer) in (0..).zip(&model.layers) {
@@ -92,20 +115,25 @@ impl<'m> Session<'m> {
         let config = &self.model.config;
         let shape = Shape {
             heads: config.heads,
+            key_value_heads: config.key_value_heads(),
             head_width: config.head_width,
-            window: config.attention_window,
+            window: layer.window,
         };
         let (width, row) = (config.width, config.heads * config.head_width);
         let tokens = x.len() / width;
         norm_rows(x, &layer.attention_norm, config.norm_epsilon, normed);
-        let project = |matrix| {
-            let mut out = vec![0.0; tokens * row];
-            product(normed, matrix, &mut out);
-            out
-        };
-        let (mut queries, mut keys) = (project(&layer.query), project(&layer.key));
-        let values = project(&layer.value);
-        let rows = queries.chunks_exact_mut(row).zip(keys.chunks_exact_mut(row));
+        let mut queries = project(normed, &layer.query);
+        let mut keys = project(normed, &layer.key);
+        let mut values = project(normed, &layer.value);
+        norm_in_place(&mut queries, &layer.query_gain, config.norm_epsilon);
+        norm_in_place(&mut keys, &layer.key_gain, config.norm_epsilon);
+        if let Some(clip) = config.attention.clip {
+            for value in queries.iter_mut().chain(&mut keys).chain(&mut values) {
+                *value = value.clamp(-clip, clip);
+            }
+        }
+        let shared = config.key_value_heads() * config.head_width;
+        let rows = queries.chunks_exact_mut(row).zip(keys.chunks_exact_mut(shared));
         for (position, (query, key)) in (self.position..).zip(rows) {
             let turn = self.model.rope.turn(position);
             for head in query.chunks_exact_mut(config.head_width) {
@@ -124,14 +152,13 @@ impl<'m> Session<'m> {
             cache.attend(shape, position, query, &mut scores, out);
         }
         cache.trim(shape);
-        let mut out = vec![0.0; tokens * width];
-        product(&attended, &layer.output, &mut out);
-        for (x, y) in x.iter_mut().zip(out) {
+        for (x, y) in x.iter_mut().zip(project(&attended, &layer.output)) {
             *x += y;
         }
     }
 
-    /// `x = x + Σ weight · expert(norm(x))` over each token's experts in key order.
+    /// `x = x + Σ weight · expert(norm(x))` over each token's experts in key order. The weight of
+    /// an expert that every token takes is one, or the sigmoid of its gate.
     fn experts(
         &mut self,
         index: u32,
@@ -144,7 +171,18 @@ impl<'m> Session<'m> {
         let width = config.width;
         norm_rows(x, &layer.expert_norm, config.norm_epsilon, normed);
         let tokens = x.len() / width;
-        let by_expert = self.route(index, layer, normed, tokens)?;
+        let mut by_expert = match &layer.routers {
+            Some(routers) => self.route(index, routers, normed, tokens)?,
+            None => BTreeMap::new(),
+        };
+        for AlwaysOn { key, gate } in &layer.always {
+            let weight = |row: &[f32]| match gate.as_slice() {
+                [] => 1.0,
+                gate => math::sigmoid(s2::dot(row, gate)),
+            };
+            let members = normed.chunks_exact(width).map(weight).enumerate().collect();
+            by_expert.insert(*key, members);
+        }
 
         let mut sum = vec![0.0; x.len()];
         let (mut inputs, mut outputs, mut tags) = (Vec::new(), Vec::new(), Vec::new());
@@ -174,15 +212,15 @@ impl<'m> Session<'m> {
     fn route(
         &mut self,
         index: u32,
-        layer: &DenseLayer,
+        routers: &s2::PackedMatrix,
         normed: &[f32],
         tokens: usize,
     ) -> Result<BTreeMap<ExpertKey, Vec<(usize, f32)>>, RuntimeError> {
         let config = &self.model.config;
-        let (tiers, groups) = (config.tiers.len(), config.group_rows());
+        let (tiers, groups) = (config.tier_rows(), config.group_rows());
         let rows = tiers + groups + config.expert_rows();
         let mut logits = vec![0.0; tokens * rows];
-        product(normed, &layer.routers, &mut logits);
+        product(normed, routers, &mut logits);
         let mut by_expert: BTreeMap<ExpertKey, Vec<(usize, f32)>> = BTreeMap::new();
         for (token, logits) in logits.chunks_exact(rows).enumerate() {
             let position = self.position + token as u64;
@@ -217,6 +255,46 @@ fn norm_rows(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
     let width = gain.len();
     for (x, y) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         math::rms_norm(x, gain, epsilon, y);
+    }
+}
+
+/// Norms in place: as many elements together as there are gains; none if there are none.
+fn norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32) {
+    if gain.is_empty() {
+        return;
+    }
+    for x in x.chunks_exact_mut(gain.len()) {
+        let inverse = math::rms_inverse(x, epsilon);
+        for (x, gain) in x.iter_mut().zip(gain) {
+            *x = (*x * inverse) * gain;
+        }
+    }
+}
+
+/// Every row through a matrix, and its bias.
+fn project(x: &[f32], linear: &Linear) -> Vec<f32> {
+    let outputs = linear.matrix.outputs();
+    let mut out = vec![0.0; x.len() / linear.matrix.inputs().max(1) * outputs];
+    product(x, &linear.matrix, &mut out);
+    if !linear.bias.is_empty() {
+        for row in out.chunks_exact_mut(outputs) {
+            for (value, bias) in row.iter_mut().zip(&linear.bias) {
+                *value += bias;
+            }
+        }
+    }
+    out
+}
+
+/// The tokens of bytes.
+///
+/// Errors: the model's tokens are no bytes.
+pub(crate) fn bytes_as_tokens(model: &DenseModel, bytes: &[u8]) -> Result<Vec<u32>, RuntimeError> {
+    let vocab = model.config.vocab;
+    if vocab == ByteTokenizer::VOCAB {
+        Ok(ByteTokenizer.encode(bytes))
+    } else {
+        Err(RuntimeError::Vocabulary { vocab })
     }
 }
 

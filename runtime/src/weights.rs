@@ -4,12 +4,9 @@ use crate::RuntimeError;
 use litecore_kernels::math::Rope;
 use litecore_kernels::s2::PackedMatrix;
 use litecore_model::checkpoint::Checkpoint;
-use litecore_model::names::{self, Level, Projection};
-use litecore_model::{ModelConfig, Tensor};
+use litecore_model::names::{self, Projection};
+use litecore_model::{ExpertKey, ModelConfig, Tensor};
 use std::collections::BTreeMap;
-
-/// Tokens are bytes.
-const BYTES: usize = 256;
 
 /// Everything of a model but its experts: embedding, attention, norms, routers, head.
 #[derive(Debug)]
@@ -25,13 +22,35 @@ pub struct DenseModel {
 #[derive(Debug)]
 pub(crate) struct DenseLayer {
     pub(crate) attention_norm: Vec<f32>,
-    pub(crate) query: PackedMatrix,
-    pub(crate) key: PackedMatrix,
-    pub(crate) value: PackedMatrix,
-    pub(crate) output: PackedMatrix,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
+    pub(crate) output: Linear,
+    /// Gains of queries and of keys; empty where these are not normed.
+    pub(crate) query_gain: Vec<f32>,
+    pub(crate) key_gain: Vec<f32>,
+    pub(crate) window: usize,
     pub(crate) expert_norm: Vec<f32>,
-    /// Tier, group and expert logits in one product: rows of one router follow another.
-    pub(crate) routers: PackedMatrix,
+    /// All routers in one product: rows of one follow another. Nothing where nothing is routed.
+    pub(crate) routers: Option<PackedMatrix>,
+    /// The experts that every token takes, in key order.
+    pub(crate) always: Vec<AlwaysOn>,
+}
+
+/// A matrix and its bias.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub(crate) matrix: PackedMatrix,
+    /// Empty where there is none.
+    pub(crate) bias: Vec<f32>,
+}
+
+/// An expert that every token takes.
+#[derive(Debug)]
+pub(crate) struct AlwaysOn {
+    pub(crate) key: ExpertKey,
+    /// The row whose product with a token gives the gate; empty for a weight of one.
+    pub(crate) gate: Vec<f32>,
 }
 
 impl DenseModel {
@@ -55,9 +74,7 @@ impl DenseModel {
         tensors: &BTreeMap<String, Tensor>,
     ) -> Result<Self, RuntimeError> {
         config.validate()?;
-        if config.vocab != BYTES {
-            return Err(RuntimeError::Vocabulary { vocab: config.vocab });
-        }
+        let mut known = BTreeMap::new();
         for spec in config.dense_specs() {
             let tensor = tensors
                 .get(&spec.name)
@@ -69,40 +86,59 @@ impl DenseModel {
                     expected: spec.shape,
                 });
             }
+            known.insert(spec.name, tensor.data.as_slice());
         }
-        // Every name below is in the list that was just checked.
-        let data = |name: &str| tensors.get(name).map_or(&[][..], |tensor| &tensor.data);
+        // What the configuration does not ask for is empty here, given or not.
+        let data = |name: &str| known.get(name).copied().unwrap_or_default();
         let pack = |name: &str, outputs: usize, inputs: usize| {
             PackedMatrix::from_rows(data(name), outputs, inputs)
         };
         let (width, inner) = (config.width, config.heads * config.head_width);
-        let router_rows = config.tiers.len() + config.group_rows() + config.expert_rows();
-        let layers = (0..config.layers)
-            .map(|layer| {
-                let project = |projection, outputs, inputs| {
-                    pack(&names::attention(layer, projection), outputs, inputs)
-                };
-                let routers: Vec<f32> = [Level::Tier, Level::Group, Level::Expert]
-                    .into_iter()
-                    .flat_map(|level| data(&names::router(layer, level)).iter().copied())
-                    .collect();
-                DenseLayer {
-                    attention_norm: data(&names::attention_norm(layer)).to_vec(),
-                    query: project(Projection::Query, inner, width),
-                    key: project(Projection::Key, inner, width),
-                    value: project(Projection::Value, inner, width),
-                    output: project(Projection::Output, width, inner),
-                    expert_norm: data(&names::expert_norm(layer)).to_vec(),
-                    routers: PackedMatrix::from_rows(&routers, router_rows, width),
+        let shared = config.key_value_heads() * config.head_width;
+        let layer = |layer| {
+            let project = |projection, outputs, inputs| Linear {
+                matrix: pack(&names::attention(layer, projection), outputs, inputs),
+                bias: data(&names::attention_bias(layer, projection)).to_vec(),
+            };
+            let gain = |projection| data(&names::attention_gain(layer, projection)).to_vec();
+            let routers = config.is_routed(layer).then(|| {
+                let (mut rows, mut weights) = (0, Vec::new());
+                for (level, more) in config.router_rows() {
+                    rows += more;
+                    weights.extend_from_slice(data(&names::router(layer, level)));
                 }
-            })
-            .collect();
+                PackedMatrix::from_rows(&weights, rows, width)
+            });
+            let always = config.experts_in(layer).filter_map(|key| {
+                let tier = &config.tiers[usize::from(key.tier)];
+                let gate = data(&names::tier_gate(layer, &tier.id)).to_vec();
+                (!tier.is_routed()).then_some(AlwaysOn { key, gate })
+            });
+            DenseLayer {
+                attention_norm: data(&names::attention_norm(layer)).to_vec(),
+                query: project(Projection::Query, inner, width),
+                key: project(Projection::Key, shared, width),
+                value: project(Projection::Value, shared, width),
+                output: project(Projection::Output, width, inner),
+                query_gain: gain(Projection::Query),
+                key_gain: gain(Projection::Key),
+                window: config.window_of(layer),
+                expert_norm: data(&names::expert_norm(layer)).to_vec(),
+                routers,
+                always: always.collect(),
+            }
+        };
+        let rope = Rope::new(config.head_width, config.rope_theta);
+        let head = if config.tied_head { names::EMBEDDING } else { names::HEAD };
         Ok(Self {
             embedding: data(names::EMBEDDING).to_vec(),
-            layers,
+            layers: (0..config.layers).map(layer).collect(),
             final_norm: data(names::FINAL_NORM).to_vec(),
-            head: pack(names::HEAD, config.vocab, width),
-            rope: Rope::new(config.head_width, config.rope_theta),
+            head: pack(head, config.vocab, width),
+            rope: match config.attention.rope_scaling {
+                Some(scaling) => rope.with_frequencies(|frequency| scaling.apply(frequency)),
+                None => rope,
+            },
             config: config.clone(),
         })
     }

@@ -2,6 +2,8 @@
 //!
 //! The tests are in `tests/tests/`, one file a suite. This library holds what several need.
 
+pub mod original;
+
 use litecore_compiler::{CompileOptions, CompiledModel, compile_model};
 use litecore_model::TierMask;
 use litecore_model::checkpoint::Checkpoint;

@@ -89,11 +89,22 @@ fn a_window_that_slides_forgets_what_left_it() {
 }
 
 #[test]
-fn a_vocabulary_that_is_not_the_bytes_is_refused() {
+fn a_model_whose_tokens_are_no_bytes_takes_none() {
     for vocab in [100, 600] {
-        let (mut config, tensors) = random_model();
+        let (mut config, mut tensors) = random_model();
         config.vocab = vocab;
-        let refused = DenseModel::new(&config, &tensors).expect_err("not the bytes");
+        for name in ["embed.weight", "head.weight"] {
+            let shape = vec![vocab, config.width];
+            tensors.insert(name.to_owned(), Tensor::zeros(shape).expect("small"));
+        }
+        let files = encode(&config, &tensors, Dtype::F32, &BTreeMap::new()).expect("encoded");
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+        let checkpoint = Checkpoint::from_bytes(&files).expect("a checkpoint");
+        let dense = DenseModel::from_checkpoint(&checkpoint).expect("dense tensors");
+        let mut executor = FloatExecutor::from_checkpoint(&checkpoint).expect("experts");
+        let mut session = Session::new(&dense, TierMask::all(&config), Seed(0), 0);
+        let refused = session.forward(b"text", &mut executor).expect_err("not the bytes");
         assert!(
             matches!(refused, RuntimeError::Vocabulary { vocab: v } if v == vocab),
             "{refused}"

@@ -126,6 +126,13 @@ pub enum TrainOffence {
         /// Its value.
         vocab: usize,
     },
+    /// The model has parts that only imported models have.
+    #[error(
+        "`model` has attention, routing or tiers of an imported model: this trainer trains models \
+         without `attention`, `tied_head`, `end_tokens`, `routing.rule`, and tiers without `mode` \
+         and `layers`"
+    )]
+    Imported,
     /// A tier needs a newer reader, so its tensors are unknown here.
     #[error("tier `{tier}` requires abilities this trainer lacks: remove its `requires`")]
     UnusableTier {
@@ -214,6 +221,9 @@ pub(crate) fn model_offences(model: &ModelConfig) -> Vec<TrainOffence> {
     let mut offences = Vec::new();
     if model.vocab != 256 {
         offences.push(TrainOffence::NotBytes { vocab: model.vocab });
+    }
+    if !model.is_plain() {
+        offences.push(TrainOffence::Imported);
     }
     let parameters = usize::try_from(model.parameter_counts().total).unwrap_or(usize::MAX);
     if parameters > PARAMETERS_MAX {

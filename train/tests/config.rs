@@ -39,6 +39,7 @@ fn all_offences_are_listed_at_once() {
     config.tier_dropout[0].share = 0.9;
     config.tier_dropout[1].tiers = "huge".parse().expect("the syntax is right");
     config.model.vocab = 512;
+    config.model.tied_head = true;
     config.model.heads = 0;
     config.model.head_width = 7;
     let invalid = config.validate().expect_err("nothing is right");
@@ -55,6 +56,7 @@ fn all_offences_are_listed_at_once() {
             "unknown tier",
             "dropout sum",
             "vocab",
+            "imported",
             "model",
         ]
     );
@@ -72,6 +74,7 @@ fn name(offence: &TrainOffence) -> &'static str {
         TrainOffence::DropoutExceedsWhole { .. } => "dropout sum",
         TrainOffence::DropoutTier(_) => "unknown tier",
         TrainOffence::NotBytes { .. } => "vocab",
+        TrainOffence::Imported => "imported",
         TrainOffence::UnusableTier { .. } => "unusable tier",
         TrainOffence::Model(_) => "model",
     }

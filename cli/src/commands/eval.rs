@@ -5,9 +5,10 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{db_or_exact, percent, si};
 use crate::workload::{Workload, read_text};
+use litecore_model::{ByteTokenizer, Tokenizer};
 use litecore_runtime::{
     Account, Evaluation, Executor, ExecutorKind, IntegerExecutor, LayerFidelity, Measured, Session,
-    Signal, evaluate,
+    Signal, evaluate_tokens,
 };
 use litecore_types::{Component, EnergyTotals};
 use serde::Serialize;
@@ -103,7 +104,10 @@ pub(crate) struct EvalReport {
     pub(crate) executor: String,
     pub(crate) bytes: u64,
     pub(crate) bits_per_byte: f64,
-    /// How often the likeliest next byte is that of f32.
+    /// Tokens that were predicted: of a model of bytes, the bytes.
+    pub(crate) tokens: u64,
+    pub(crate) bits_per_token: f64,
+    /// How often the likeliest next token is that of f32.
     pub(crate) agreement_with_f32: Option<f64>,
     /// Routing decisions that are not those of f32, as a share of all.
     pub(crate) routes_that_differ: Option<f64>,
@@ -141,6 +145,8 @@ impl EvalReport {
             executor: executor.name().to_owned(),
             bytes: evaluation.bytes,
             bits_per_byte: evaluation.bits_per_byte,
+            tokens: evaluation.tokens,
+            bits_per_token: evaluation.bits_per_token,
             agreement_with_f32: truth.map(|truth| {
                 let equal = count_equal(&truth.predicted, &evaluation.predicted);
                 1.0 - differing(evaluation.predicted.len(), equal)
@@ -203,18 +209,17 @@ struct Output {
 
 pub(super) fn run(args: &Eval, console: &Console) -> Result<(), CliError> {
     let text = read_text(&args.text)?;
-    let bytes = text.as_bytes();
-    let most = args.bytes.map_or(bytes.len(), |most| usize::try_from(most).unwrap_or(usize::MAX));
-    let bytes = &bytes[..most.min(bytes.len())];
+    let most = args.bytes.map_or(text.len(), |most| usize::try_from(most).unwrap_or(usize::MAX));
     let execution = &args.execution;
     let workload = Workload::open(execution.model.as_deref())?;
     let mask = execution.tiers.resolve(workload.config())?;
+    let (tokens, bytes) = tokens_of(&workload.tokenizer, &text, most.min(text.len()))?;
     let compiled = workload.compiled_for(execution, console)?;
     let mut executor = workload.executor(execution, compiled.as_ref())?;
     let score = |executor: &mut dyn Executor, what: &str| {
-        let progress = console.progress(what, bytes.len());
+        let progress = console.progress(what, tokens.len());
         let mut session = Session::new(&workload.dense, mask.clone(), workload.seed(execution), 0);
-        evaluate(&mut session, executor, bytes, &mut |done| progress.set(done))
+        evaluate_tokens(&mut session, executor, &tokens, bytes, &mut |done| progress.set(done))
     };
 
     let start = Instant::now();
@@ -249,16 +254,34 @@ pub(super) fn run(args: &Eval, console: &Console) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The first bytes of a text as tokens, and how many bytes are in those after the first.
+fn tokens_of(tokenizer: &Tokenizer, text: &str, most: usize) -> Result<(Vec<u32>, u64), CliError> {
+    if tokenizer.is_bytes() {
+        // A character may be cut in two: to such a model it is no unit.
+        let bytes = &text.as_bytes()[..most];
+        return Ok((ByteTokenizer.encode(bytes), bytes.len().saturating_sub(1) as u64));
+    }
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let encoding = tokenizer.encode(&text[..end])?;
+    Ok((encoding.tokens, end.saturating_sub(encoding.unpredicted_bytes) as u64))
+}
+
 fn describe(report: &EvalReport) -> String {
     let mut text = format!(
-        "{} on {} bytes: {:.3} bits per byte\n",
+        "{} on {} bytes: {:.3} bits per byte",
         report.executor, report.bytes, report.bits_per_byte
     );
+    if report.tokens == report.bytes {
+        text.push('\n');
+    } else {
+        let (tokens, bits) = (report.tokens, report.bits_per_token);
+        _ = writeln!(text, "; {tokens} tokens: {bits:.3} bits per token");
+    }
     if let (Some(agreement), Some(routes)) = (report.agreement_with_f32, report.routes_that_differ)
     {
         _ = writeln!(
             text,
-            "next byte agrees with f32 {}, routes that differ {}",
+            "next token agrees with f32 {}, routes that differ {}",
             percent(agreement),
             percent(routes)
         );

@@ -4,8 +4,8 @@ use crate::args::Model;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::table::Table;
-use litecore_model::ModelConfig;
 use litecore_model::checkpoint::Checkpoint;
+use litecore_model::{ModelConfig, TierMode};
 use serde::Serialize;
 use std::path::Path;
 
@@ -45,10 +45,18 @@ pub(super) fn open(path: Option<&Path>) -> Result<Checkpoint, CliError> {
 fn info(checkpoint: &Checkpoint, console: &Console) {
     let config = checkpoint.config();
     let counts = config.parameter_counts();
-    let mut tiers = Table::new(["tier", "groups", "experts each", "expert width", "parameters"]);
+    let header =
+        ["tier", "taken", "layers", "groups", "experts each", "expert width", "parameters"];
+    let mut tiers = Table::new(header);
     for tier in &config.tiers {
         tiers.row([
             tier.id.to_string(),
+            match tier.mode {
+                TierMode::Routed => "by routing".to_owned(),
+                TierMode::Always => "always".to_owned(),
+                TierMode::AlwaysGated => "always, gated".to_owned(),
+            },
+            tier.layer_count(config.layers).to_string(),
             tier.groups.to_string(),
             tier.experts_per_group.to_string(),
             tier.expert_width.to_string(),

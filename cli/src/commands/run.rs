@@ -5,7 +5,7 @@ use crate::commands::eval::{CostReport, device_name};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::workload::Workload;
-use litecore_runtime::{RuntimeError, Sampling, Session, generate};
+use litecore_runtime::{RuntimeError, Sampling, Session, generate_tokens};
 use litecore_types::Seed;
 use serde::Serialize;
 use std::time::Instant;
@@ -19,6 +19,10 @@ struct RunReport {
     text: String,
     bytes: Vec<u8>,
     bytes_per_s: f64,
+    /// The new tokens; left out where they are the bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Vec<u32>>,
+    tokens_per_s: f64,
     #[serde(flatten)]
     cost: Option<CostReport>,
 }
@@ -41,31 +45,53 @@ pub(super) fn run(args: &Run, console: &Console) -> Result<(), CliError> {
     let sampling = args
         .temperature
         .map_or(Sampling::Greedy, |temperature| Sampling::Temperature { temperature, seed });
+    let prompt = workload.tokenizer.encode(&args.prompt)?.tokens;
     console.stream(args.prompt.as_bytes());
+    let mut stream = workload.tokenizer.stream();
+    let (mut bytes, mut unreadable) = (Vec::new(), None);
     let start = Instant::now();
-    let written = generate(
+    let written = generate_tokens(
         &mut session,
         executor.as_mut(),
-        args.prompt.as_bytes(),
+        &prompt,
         args.count,
         sampling,
-        &mut |byte, _| console.stream(&[byte]),
+        &mut |token, _| match stream.push(token) {
+            Ok(more) => {
+                console.stream(&more);
+                bytes.extend(more);
+            }
+            Err(error) => unreadable = Some(error),
+        },
     )?;
     let seconds = start.elapsed().as_secs_f64();
+    if let Some(error) = unreadable {
+        return Err(error.into());
+    }
+    let rest = stream.finish()?;
+    console.stream(&rest);
+    let own = !workload.tokenizer.is_bytes();
+    if own {
+        // What was shown while it grew may have been wrong about its last characters.
+        bytes = workload.tokenizer.decode(&written.tokens)?.into_bytes();
+    }
     let cost = CostReport::of(&executor.account(), executor.name());
     let report = RunReport {
         model: workload.name.clone(),
         executor: executor.name(),
         device: cost.is_some().then(|| device_name(execution)),
         prompt: args.prompt.clone(),
-        text: String::from_utf8_lossy(&written.bytes).into_owned(),
-        bytes_per_s: written.bytes.len() as f64 / seconds,
-        bytes: written.bytes,
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes_per_s: bytes.len() as f64 / seconds,
+        bytes,
+        tokens_per_s: written.tokens.len() as f64 / seconds,
+        tokens: own.then_some(written.tokens),
         cost,
     };
     console.result(&report, "\n");
-    console
-        .say(&format!("\n{}: {:.0} bytes/s on this machine", report.executor, report.bytes_per_s));
+    let tokens = if own { format!(", {:.1} tokens/s", report.tokens_per_s) } else { String::new() };
+    let speed = format!("{:.0} bytes/s{tokens} on this machine", report.bytes_per_s);
+    console.say(&format!("\n{}: {speed}", report.executor));
     if let Some(cost) = &report.cost {
         console.say(&cost.text());
     }

@@ -4,7 +4,9 @@
 use litecore_compiler::{CompileOptions, CompiledModel, compile_model};
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, Dtype, encode};
-use litecore_model::{ModelConfig, RoutingConfig, Seed128, Tensor, TierConfig, TierId};
+use litecore_model::{
+    AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId,
+};
 use litecore_types::chip::{ChipDescription, builtin, builtin_text};
 use std::collections::BTreeMap;
 
@@ -23,11 +25,15 @@ pub(crate) fn config() -> ModelConfig {
         attention_window: 8,
         rope_theta: 10_000.0,
         norm_epsilon: 1e-5,
+        attention: AttentionConfig::default(),
+        tied_head: false,
+        end_tokens: Vec::new(),
         routing: RoutingConfig {
             tiers_per_token: 1,
             groups_per_tier: 1,
             experts_per_group: 1,
             seed: Seed128::default(),
+            rule: RoutingRule::Levels,
         },
         tiers: vec![tier("a", 1, 5), tier("b", 2, 9)],
     }

@@ -25,6 +25,17 @@ impl Rope {
         Self { frequencies: (0..head_width / 2).map(frequency).collect() }
     }
 
+    /// The embedding with each frequency changed.
+    ///
+    /// Units: radians per position, in and out.
+    #[must_use]
+    pub fn with_frequencies(mut self, change: impl Fn(f64) -> f64) -> Self {
+        for frequency in &mut self.frequencies {
+            *frequency = change(*frequency);
+        }
+        self
+    }
+
     /// The rotations of a position: angles, sines and cosines in f64, each then rounded to f32.
     pub fn turn(&self, position: u64) -> Turn {
         let (sines, cosines) = self

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::digest::Digest;
 use super::manifest::EscapingPath;
 use crate::config::InvalidConfig;
+use crate::vocabulary::TokenizerError;
 
 /// What is wrong with a checkpoint that is read.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +203,17 @@ pub enum CheckpointError {
         /// The type, as safetensors names it.
         found: String,
     },
+    /// The tokenizer is none.
+    #[error(transparent)]
+    Tokenizer(#[from] DamagedTokenizer),
+    /// The model's tokens are not bytes, and the checkpoint has no tokenizer.
+    #[error("{}: no tokenizer for a vocabulary of {vocab}: import the model again", file.display())]
+    TokenizerAbsent {
+        /// The manifest.
+        file: PathBuf,
+        /// How many tokens there are.
+        vocab: usize,
+    },
     /// A tensor holds an infinity or not-a-number.
     #[error(
         "{}: tensor `{tensor}`, element {index} is {value}: the training diverged, use an \
@@ -219,6 +231,16 @@ pub enum CheckpointError {
     },
 }
 
+/// A tokenizer that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}: restore the file", file.display())]
+pub struct DamagedTokenizer {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub problem: TokenizerError,
+}
+
 /// In which way a safetensors header is broken.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderProblem {
@@ -226,7 +248,7 @@ pub enum HeaderProblem {
     #[error("the file has {found} bytes, the length of the header alone takes 8")]
     NoLength {
         /// Bytes there are.
-        found: usize,
+        found: u64,
     },
     /// The header ends after the file.
     #[error("it claims {claimed} bytes, {available} follow")]
@@ -234,7 +256,7 @@ pub enum HeaderProblem {
         /// Bytes the header claims.
         claimed: u64,
         /// Bytes after the length.
-        available: usize,
+        available: u64,
     },
     /// The header is not the JSON it should be, or its offsets contradict its shapes.
     #[error("{source}")]
@@ -246,9 +268,9 @@ pub enum HeaderProblem {
     #[error("its tensors take {claimed} bytes, {available} follow")]
     DataLength {
         /// Bytes of all tensors.
-        claimed: usize,
+        claimed: u64,
         /// Bytes after the header.
-        available: usize,
+        available: u64,
     },
 }
 

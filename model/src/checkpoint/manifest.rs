@@ -12,8 +12,10 @@ use crate::tier::TierId;
 
 /// What `format` says in every manifest.
 pub const FORMAT: &str = "litecore-checkpoint";
-/// The version of the format that this crate writes, and the only one so far.
-pub const VERSION: u32 = 1;
+/// The latest version of the format. Version 1 lacks tokenizers and everything that makes
+/// [`ModelConfig::is_plain`] false; a manifest that needs neither says 1, so that older readers
+/// take it, and any other says 2, so that they refuse it.
+pub const VERSION: u32 = 2;
 /// The most bytes a manifest may have: room for hundreds of thousands of shards.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
@@ -24,8 +26,21 @@ pub struct Manifest {
     pub model: ModelConfig,
     /// The files that hold its tensors, with distinct paths.
     pub shards: Vec<ShardEntry>,
+    /// The file that says what the tokens are; absent in a model of bytes.
+    pub tokenizer: Option<FileEntry>,
     /// Where the model comes from: recipe, seed, digests of texts. No meaning to the reader.
     pub provenance: BTreeMap<String, String>,
+}
+
+/// A file of a checkpoint that holds no tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Where it lies within the checkpoint.
+    pub path: ShardPath,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Digest,
 }
 
 /// One file with tensors.
@@ -75,8 +90,19 @@ impl ShardPath {
     }
 
     /// Where the writer puts the tensors of a tier, or the dense ones. Tier ids are harmless.
-    pub(super) fn of_tier(tier: Option<&TierId>) -> Self {
+    pub(crate) fn of_tier(tier: Option<&TierId>) -> Self {
         Self(tier.map_or("base.safetensors".to_owned(), |tier| format!("tier-{tier}.safetensors")))
+    }
+
+    /// Likewise, for tensors that are spread over several shards, counted from one.
+    pub(crate) fn of_tier_part(tier: Option<&TierId>, part: usize) -> Self {
+        let stem = tier.map_or("base".to_owned(), |tier| format!("tier-{tier}"));
+        Self(format!("{stem}-{part:05}.safetensors"))
+    }
+
+    /// Where the writer puts the tokenizer.
+    pub(super) fn of_tokenizer() -> Self {
+        Self("tokenizer.json".to_owned())
     }
 
     /// The text of the path.
@@ -92,9 +118,10 @@ impl Manifest {
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let repr = ManifestRepr {
             format: FORMAT,
-            version: VERSION,
+            version: if self.model.is_plain() && self.tokenizer.is_none() { 1 } else { VERSION },
             model: &self.model,
             shards: self.shards.iter().map(ShardRepr::from).collect(),
+            tokenizer: self.tokenizer.as_ref().map(FileRepr::from),
             provenance: &self.provenance,
         };
         let mut bytes = serde_json::to_vec_pretty(&repr)?;
@@ -119,7 +146,7 @@ impl Manifest {
             let (expected, found) = (FORMAT, kind.format);
             return Err(CheckpointError::WrongFormat { file: file(), expected, found });
         }
-        if kind.version != u64::from(VERSION) {
+        if !(1..=u64::from(VERSION)).contains(&kind.version) {
             let (supported, found) = (VERSION, kind.version);
             return Err(CheckpointError::UnsupportedVersion { file: file(), supported, found });
         }
@@ -137,7 +164,15 @@ impl Manifest {
             }
             shards.push(ShardEntry { path, bytes, digest: blake3, tier });
         }
-        Ok(Self { model: content.model, shards, provenance: content.provenance })
+        let tokenizer = match content.tokenizer {
+            None => None,
+            Some(FileRepr { path, bytes, blake3 }) => {
+                let path = ShardPath::new(path)
+                    .map_err(|source| CheckpointError::EscapingPath { file: file(), source })?;
+                Some(FileEntry { path, bytes, digest: blake3 })
+            }
+        };
+        Ok(Self { model: content.model, shards, tokenizer, provenance: content.provenance })
     }
 }
 
@@ -148,6 +183,8 @@ struct ManifestRepr<'a> {
     version: u32,
     model: &'a ModelConfig,
     shards: Vec<ShardRepr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<FileRepr>,
     provenance: &'a BTreeMap<String, String>,
 }
 
@@ -166,6 +203,8 @@ struct Content {
     model: ModelConfig,
     shards: Vec<ShardRepr>,
     #[serde(default)]
+    tokenizer: Option<FileRepr>,
+    #[serde(default)]
     provenance: BTreeMap<String, String>,
 }
 
@@ -177,6 +216,20 @@ struct ShardRepr {
     blake3: Digest,
     #[serde(default)]
     tier: Option<TierId>,
+}
+
+/// A file without tensors as it is written and read.
+#[derive(Serialize, Deserialize)]
+struct FileRepr {
+    path: String,
+    bytes: u64,
+    blake3: Digest,
+}
+
+impl From<&FileEntry> for FileRepr {
+    fn from(entry: &FileEntry) -> Self {
+        Self { path: entry.path.0.clone(), bytes: entry.bytes, blake3: entry.digest }
+    }
 }
 
 impl From<&ShardEntry> for ShardRepr {

@@ -2,31 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::digest::Digest;
-use super::error::CheckpointError;
+use super::error::{CheckpointError, DamagedTokenizer};
 use super::manifest::{Manifest, ShardEntry};
-use super::shard::Shard;
+use super::shard::{Shard, names_in_header};
 use super::source::Source;
 use super::verify::{self, Report};
 use crate::config::ModelConfig;
 use crate::names::TensorSpec;
 use crate::tensor::Tensor;
+use crate::tier::TierId;
+use crate::tokenizer::ByteTokenizer;
+use crate::vocabulary::Tokenizer;
 
 /// An open checkpoint: its manifest, and its tensors on demand.
 ///
-/// A shard is read when a tensor in it is first asked for, checked against its digest once, and
-/// kept in memory, so that what was checked is what is used. Threads may share a checkpoint; two
-/// that need one shard read it once.
+/// A shard is read when a tensor in it is first asked for, checked against its digest, and kept in
+/// memory, so that what was checked is what is used. Beyond [`KEPT_BYTES`] the shard not used for
+/// longest goes, to be read and checked again on demand. Threads may share a checkpoint; two that
+/// need one shard read it once.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// What the checkpoint says about itself.
     pub manifest: Manifest,
     digest: Digest,
     source: Source,
-    /// The shards read so far, by their place in the manifest.
-    shards: Mutex<BTreeMap<usize, Arc<Shard>>>,
+    shards: Mutex<Shelf>,
+    /// Where a tensor is said to be, by the unchecked headers of tiers with several shards.
+    hints: OnceLock<BTreeMap<String, usize>>,
+}
+
+/// The most bytes of shards of a directory that are kept in memory, besides the latest one.
+pub const KEPT_BYTES: usize = 1 << 30;
+
+/// The shards in memory.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// By their place in the manifest, with the time of the last use.
+    shards: BTreeMap<usize, (u64, Arc<Shard>)>,
+    clock: u64,
 }
 
 impl Checkpoint {
@@ -88,20 +104,35 @@ impl Checkpoint {
         verify::verify(&self.source, &self.manifest)
     }
 
+    /// What turns text into tokens and back: the checkpoint's own file, or the bytes.
+    ///
+    /// Errors: the file is not what the manifest says, or is missing where the tokens are no bytes.
+    pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        tokenizer(&self.source, &self.manifest)
+    }
+
     /// Gives back the memory of all shards read so far. They are read and checked again on demand.
     pub fn release(&self) {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).shards.clear();
     }
 
     fn open(source: Source) -> Result<Self, CheckpointError> {
         let bytes = source.manifest()?;
         let manifest = Manifest::from_bytes(&source.manifest_file(), &bytes)?;
-        let shards = Mutex::new(BTreeMap::new());
-        Ok(Self { manifest, digest: Digest::of(&bytes), source, shards })
+        let (shards, hints) = (Mutex::default(), OnceLock::new());
+        Ok(Self { manifest, digest: Digest::of(&bytes), source, shards, hints })
     }
 
-    /// Looks for a tensor in the shards of its tier, in the order of the manifest.
+    /// Looks for a tensor in the shard its header hints at, then in all shards of its tier, in the
+    /// order of the manifest.
     fn find(&self, spec: &TensorSpec) -> Result<Tensor, CheckpointError> {
+        let hint = self.hints.get_or_init(|| self.read_hints()).get(&spec.name);
+        if let Some((index, entry)) = hint.and_then(|i| Some((*i, self.manifest.shards.get(*i)?)))
+            && self.manifest.belongs(spec, entry)
+            && let Some(tensor) = self.shard(index, entry)?.tensor(spec)?
+        {
+            return Ok(tensor);
+        }
         let mut files = Vec::new();
         for (index, entry) in self.manifest.shards.iter().enumerate() {
             if self.manifest.belongs(spec, entry) {
@@ -114,16 +145,79 @@ impl Checkpoint {
         Err(CheckpointError::TensorMissing { tensor: spec.name.clone(), files })
     }
 
+    /// The names in the headers of tiers with several shards; where one name is in two shards, the
+    /// first of them, as without hints.
+    fn read_hints(&self) -> BTreeMap<String, usize> {
+        let mut hints = BTreeMap::new();
+        let mut count: BTreeMap<Option<&TierId>, usize> = BTreeMap::new();
+        for entry in &self.manifest.shards {
+            *count.entry(entry.tier.as_ref()).or_default() += 1;
+        }
+        for (index, entry) in self.manifest.shards.iter().enumerate() {
+            if count.get(&entry.tier.as_ref()).is_some_and(|count| *count > 1) {
+                let header = self.source.header_hint(&entry.path);
+                let names = header.and_then(|header| names_in_header(&header));
+                for name in names.unwrap_or_default() {
+                    hints.entry(name).or_insert(index);
+                }
+            }
+        }
+        hints
+    }
+
     fn shard(&self, index: usize, entry: &ShardEntry) -> Result<Arc<Shard>, CheckpointError> {
         // Held while reading, so that two threads do not read one shard twice.
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shard) = shards.get(&index) {
+        let mut shelf = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.clock += 1;
+        let now = shelf.clock;
+        if let Some((used, shard)) = shelf.shards.get_mut(&index) {
+            *used = now;
             return Ok(Arc::clone(shard));
         }
+        if !self.source.is_memory() {
+            shelf.make_room();
+        }
         let shard = Arc::new(Shard::load(&self.source, entry)?);
-        shards.insert(index, Arc::clone(&shard));
+        shelf.shards.insert(index, (now, Arc::clone(&shard)));
         Ok(shard)
     }
+}
+
+impl Shelf {
+    /// Takes away what was not used for longest until the rest is within [`KEPT_BYTES`].
+    fn make_room(&mut self) {
+        loop {
+            let kept: usize = self.shards.values().map(|(_, shard)| shard.bytes()).sum();
+            let oldest = self.shards.iter().min_by_key(|(_, (used, _))| *used);
+            match oldest.map(|(index, _)| *index) {
+                Some(oldest) if kept > KEPT_BYTES => self.shards.remove(&oldest),
+                _ => return,
+            };
+        }
+    }
+}
+
+/// The tokenizer of a checkpoint, checked against its digest.
+pub(super) fn tokenizer(
+    source: &Source,
+    manifest: &Manifest,
+) -> Result<Tokenizer, CheckpointError> {
+    let vocab = manifest.model.vocab;
+    let Some(entry) = &manifest.tokenizer else {
+        // A model of fewer tokens than bytes is nobody's but a test's, and has no text.
+        return if vocab <= ByteTokenizer::VOCAB {
+            Ok(Tokenizer::Bytes)
+        } else {
+            Err(CheckpointError::TokenizerAbsent { file: source.manifest_file(), vocab })
+        };
+    };
+    let file = source.shard_file(&entry.path);
+    let bytes = source.listed(&entry.path, entry.bytes)?;
+    let (expected, found) = (entry.digest, Digest::of(&bytes));
+    if expected != found {
+        return Err(CheckpointError::DigestMismatch { file, expected, found });
+    }
+    Tokenizer::from_json(&bytes, vocab).map_err(|problem| DamagedTokenizer { file, problem }.into())
 }
 
 impl Manifest {

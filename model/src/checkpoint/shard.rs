@@ -28,7 +28,7 @@ impl Shard {
     /// Reads a shard and checks its size, digest and header, in this order.
     pub(super) fn load(source: &Source, entry: &ShardEntry) -> Result<Self, CheckpointError> {
         let file = source.shard_file(&entry.path);
-        let bytes = source.shard(entry)?;
+        let bytes = source.listed(&entry.path, entry.bytes)?;
         let (expected, found) = (entry.digest, Digest::of(&bytes));
         if expected != found {
             return Err(CheckpointError::DigestMismatch { file, expected, found });
@@ -37,6 +37,11 @@ impl Shard {
             Ok((data_start, header)) => Ok(Self { file, bytes, header, data_start }),
             Err(problem) => Err(CheckpointError::ShardHeader { file, problem }),
         }
+    }
+
+    /// The size of the file. Units: bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The file, for messages.
@@ -86,22 +91,28 @@ impl Shard {
     }
 }
 
+/// The names of the tensors a header lists, if it is one; nothing else about it is checked.
+pub(super) fn names_in_header(bytes: &[u8]) -> Option<Vec<String>> {
+    let header: Metadata = serde_json::from_slice(bytes.get(8..)?).ok()?;
+    Some(header.offset_keys())
+}
+
 /// Where the data starts, and the header.
 ///
 /// The frame is read here and not by the library, whose own reader adds claimed sizes without a
 /// check. The library checks that tensors follow each other without gaps and fit their shapes.
 fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), HeaderProblem> {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(HeaderProblem::NoLength { found: bytes.len() });
+        return Err(HeaderProblem::NoLength { found: bytes.len() as u64 });
     };
     let claimed = u64::from_le_bytes(*length);
     let header = usize::try_from(claimed).ok().and_then(|claimed| rest.split_at_checked(claimed));
-    let available = rest.len();
+    let available = rest.len() as u64;
     let (header, data) = header.ok_or(HeaderProblem::BeyondEnd { claimed, available })?;
     let header: Metadata =
         serde_json::from_slice(header).map_err(|source| HeaderProblem::Malformed { source })?;
     if header.data_len() != data.len() {
-        let (claimed, available) = (header.data_len(), data.len());
+        let (claimed, available) = (header.data_len() as u64, data.len() as u64);
         return Err(HeaderProblem::DataLength { claimed, available });
     }
     Ok((bytes.len() - data.len(), header))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::MANIFEST;
 use super::error::CheckpointError;
-use super::manifest::{MANIFEST_BYTES_MAX, ShardEntry, ShardPath};
+use super::manifest::{MANIFEST_BYTES_MAX, ShardPath};
 
 /// Where the bytes of a checkpoint come from.
 #[derive(Debug)]
@@ -35,19 +35,54 @@ impl Source {
         bytes.ok_or(CheckpointError::ManifestMissing { file })
     }
 
-    /// The bytes of a shard. They have the size the manifest says; their digest is not checked.
-    pub(super) fn shard(&self, entry: &ShardEntry) -> Result<Arc<Vec<u8>>, CheckpointError> {
-        let file = self.shard_file(&entry.path);
+    /// The bytes of a shard or another file of the checkpoint. They have the size the manifest
+    /// says; their digest is not checked.
+    pub(super) fn listed(
+        &self,
+        path: &ShardPath,
+        expected: u64,
+    ) -> Result<Arc<Vec<u8>>, CheckpointError> {
+        let file = self.shard_file(path);
         let refuse_size = |found| {
-            let (file, expected) = (file.clone(), entry.bytes);
+            let file = file.clone();
             if found == expected {
                 Ok(())
             } else {
                 Err(CheckpointError::ShardSize { file, expected, found })
             }
         };
-        let bytes = self.read(entry.path.as_str(), &file, refuse_size)?;
+        let bytes = self.read(path.as_str(), &file, refuse_size)?;
         bytes.ok_or(CheckpointError::ShardMissing { file })
+    }
+
+    /// The first bytes of a shard up to the end of its header, or nothing if they cannot be had.
+    /// Nobody vouches for them: they are a hint, and what is read by it has to be checked.
+    pub(super) fn header_hint(&self, path: &ShardPath) -> Option<Vec<u8>> {
+        let end = |length: [u8; 8]| u64::from_le_bytes(length).checked_add(8);
+        match self {
+            Self::Memory(files) => {
+                let bytes = files.get(path.as_str())?;
+                let end = usize::try_from(end(*bytes.first_chunk()?)?).ok()?;
+                Some(bytes.get(..end)?.to_vec())
+            }
+            Self::Directory(_) => {
+                let file = self.shard_file(path);
+                if !file.metadata().ok()?.is_file() {
+                    return None;
+                }
+                let mut file = File::open(file).ok()?;
+                let mut bytes = vec![0; 8];
+                file.read_exact(&mut bytes).ok()?;
+                let end = end(*bytes.first_chunk()?)?;
+                file.take(end.min(MANIFEST_BYTES_MAX) - 8).read_to_end(&mut bytes).ok()?;
+                Some(bytes)
+            }
+        }
+    }
+
+    /// Whether its bytes are in memory anyway.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
     }
 
     /// The manifest, for messages.

@@ -1,8 +1,8 @@
 //! Checking a whole checkpoint.
 //!
 //! Checked: every shard for presence, size, digest and header; every tensor of the model for
-//! presence in a shard of its tier, uniqueness, shape, type and finite values. Not checked: tensors
-//! that are not part of the model, and tiers that need a newer reader.
+//! presence in a shard of its tier, uniqueness, shape, type and finite values; the tokenizer, if
+//! there is one. Not checked: tensors that are not part of the model, and tiers that need a newer reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -86,6 +86,11 @@ pub(super) fn verify(source: &Source, manifest: &Manifest) -> Report {
                 }
             }
         }
+    }
+    if manifest.tokenizer.is_some()
+        && let Err(offence) = super::read::tokenizer(source, manifest)
+    {
+        report.add(offence);
     }
     list_missing(manifest, &found, &damaged_tiers, &mut report);
     report

@@ -1,9 +1,7 @@
 //! Writing a checkpoint: the same bytes every time, and all of them or nothing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::bf16;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -12,6 +10,7 @@ use super::MANIFEST;
 use super::digest::Digest;
 use super::error::{TensorProblem, WriteError};
 use super::manifest::{Manifest, ShardEntry, ShardPath};
+use super::temporary::{Temporary, write_flushed};
 use super::verify::OFFENCES_MAX;
 use crate::config::ModelConfig;
 use crate::tensor::{Tensor, element_count};
@@ -41,7 +40,7 @@ pub fn write_dir(
     dtype: Dtype,
     provenance: &BTreeMap<String, String>,
 ) -> Result<Digest, WriteError> {
-    refuse_existing(directory)?;
+    Temporary::refuse_existing(directory)?;
     let (shards, manifest) = encode_parts(config, tensors, dtype, provenance)?;
     let temporary = Temporary::beside(directory)?;
     let shards = shards.iter().map(|(path, bytes)| (path.as_str(), bytes));
@@ -91,7 +90,8 @@ fn encode_parts(
         files.push((file, bytes));
         shards.push(ShardEntry { path, bytes: length, digest, tier });
     }
-    let manifest = Manifest { model: config.clone(), shards, provenance: provenance.clone() };
+    let (model, provenance) = (config.clone(), provenance.clone());
+    let manifest = Manifest { model, shards, tokenizer: None, provenance };
     match manifest.to_bytes() {
         Ok(manifest) => Ok((files, manifest)),
         Err(source) => Err(WriteError::Unencodable { file: MANIFEST.to_owned(), source }),
@@ -169,98 +169,20 @@ fn encode_shard(
             TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets },
         ));
     }
-    let header = Metadata::new(None, infos).expect("offsets follow from the shapes just checked");
+    let mut bytes = encode_header(infos)?;
+    bytes.append(&mut data);
+    Ok(bytes)
+}
+
+/// The bytes of a shard before its data. The offsets follow from the shapes, without gaps.
+pub(super) fn encode_header(
+    infos: Vec<(String, TensorInfo)>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let header = Metadata::new(None, infos).expect("offsets follow from the shapes");
     let mut header = serde_json::to_vec(&header)?;
     // The data starts at a multiple of eight bytes, so that readers may map it.
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut header);
-    bytes.append(&mut data);
     Ok(bytes)
-}
-
-fn refuse_existing(target: &Path) -> Result<(), WriteError> {
-    let unwritable = |source| WriteError::Unwritable { file: target.to_owned(), source };
-    let exists = match target.symlink_metadata() {
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(unwritable(error)),
-        Ok(metadata) if metadata.is_dir() => {
-            fs::read_dir(target).map_err(unwritable)?.next().is_some()
-        }
-        Ok(_) => true,
-    };
-    if exists { Err(WriteError::TargetExists { target: target.to_owned() }) } else { Ok(()) }
-}
-
-fn write_flushed(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(file)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// The directory a checkpoint is written to before it gets its name. Removed when dropped.
-struct Temporary {
-    path: PathBuf,
-    parent: PathBuf,
-    /// After the rename the name may belong to the next writer already.
-    renamed: bool,
-}
-
-impl Temporary {
-    fn beside(target: &Path) -> Result<Self, WriteError> {
-        let Some(name) = target.file_name() else {
-            return Err(WriteError::TargetUnnamed { target: target.to_owned() });
-        };
-        let parent = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".partial");
-        let path = parent.join(hidden);
-        match fs::create_dir(&path) {
-            Ok(()) => Ok(Self { path, parent, renamed: false }),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(WriteError::Locked { temporary: path })
-            }
-            Err(source) => Err(WriteError::Unwritable { file: path, source }),
-        }
-    }
-
-    /// Gives the directory its name. The target may be an empty directory, which is replaced.
-    fn rename_to(mut self, target: &Path) -> Result<(), WriteError> {
-        let unwritable = |file: &Path, source| WriteError::Unwritable { file: file.into(), source };
-        sync_directory(&self.path).map_err(|source| unwritable(&self.path, source))?;
-        fs::rename(&self.path, target).map_err(|source| match source.kind() {
-            // Somebody else made it meanwhile.
-            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-                WriteError::TargetExists { target: target.to_owned() }
-            }
-            _ => unwritable(target, source),
-        })?;
-        self.renamed = true;
-        sync_directory(&self.parent).map_err(|source| unwritable(&self.parent, source))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // A failure to clean up has nobody to tell: the error that led here is on its way.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
-/// Makes the names in a directory durable.
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Makes the names in a directory durable: other systems do it with the files.
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    Ok(())
 }

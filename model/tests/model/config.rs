@@ -1,4 +1,6 @@
-use litecore_model::{ConfigOffence, ModelConfig, Placement, Seed128, TierId};
+use litecore_model::{
+    ConfigOffence, ModelConfig, Placement, RoutingRule, Seed128, SlidingLayers, TierId, TierMode,
+};
 
 use crate::tiny;
 
@@ -186,4 +188,40 @@ fn missing_fields_are_defaulted_and_unknown_ones_ignored() {
     assert_eq!(config.tiers[0].budget_parameters, None);
     let without_width = text.replacen("width = 4", "", 1);
     assert!(toml::from_str::<ModelConfig>(&without_width).is_err());
+}
+
+#[test]
+fn what_imported_models_have_must_make_sense() {
+    let offences = |change: fn(&mut ModelConfig)| {
+        let mut config = tiny::config();
+        change(&mut config);
+        config.validate().unwrap_err().offences
+    };
+    let found = offences(|c| c.attention.key_value_heads = Some(3));
+    assert_eq!(found, [ConfigOffence::UnevenGroups { queries: 2, keys: 3 }]);
+    let found = offences(|c| c.attention.key_value_heads = Some(0));
+    assert_eq!(found, [ConfigOffence::UnevenGroups { queries: 2, keys: 0 }]);
+    let found = offences(|c| c.attention.clip = Some(-1.0));
+    assert_eq!(found, [ConfigOffence::NotPositive { field: "attention.clip", value: -1.0 }]);
+    let found = offences(|c| {
+        c.attention.sliding = Some(SlidingLayers { window: 4, layers: vec![1, 0] });
+    });
+    assert_eq!(found, [ConfigOffence::Layers { field: "attention.sliding.layers", layers: 2 }]);
+    let found = offences(|c| c.routing.rule = RoutingRule::Flat { normalized: true });
+    assert_eq!(found, [ConfigOffence::NotFlat]);
+    let big = || TierId::new("big").unwrap();
+    let found = offences(|c| c.tiers[1].layers = Some(vec![0]));
+    assert_eq!(found, [ConfigOffence::SparseRouting { tier: big() }]);
+    let found = offences(|c| {
+        c.tiers[0].mode = TierMode::Always;
+        c.routing.tiers_per_token = 1;
+    });
+    assert_eq!(found, [ConfigOffence::TierOrder { tier: big() }]);
+    let found = offences(|c| {
+        c.tiers.truncate(1);
+        c.tiers[0].layers = Some(vec![1]);
+        c.routing.tiers_per_token = 1;
+        c.routing.rule = RoutingRule::Flat { normalized: true };
+    });
+    assert_eq!(found, [ConfigOffence::EmptyLayer { layer: 0 }]);
 }

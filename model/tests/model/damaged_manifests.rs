@@ -89,11 +89,11 @@ fn the_manifest_of_something_else() {
 fn a_manifest_from_the_future() {
     let victim = Victim::new();
     victim.edit_manifest(|manifest| {
-        manifest["version"] = json!(2);
+        manifest["version"] = json!(3);
         manifest["shards"] = json!("described elsewhere");
     });
     let error = victim.refused();
-    assert!(matches!(error, CheckpointError::UnsupportedVersion { supported: 1, found: 2, .. }));
+    assert!(matches!(error, CheckpointError::UnsupportedVersion { supported: 2, found: 3, .. }));
     assert!(error.to_string().contains("update LiteCore"));
     victim.edit_manifest(|manifest| manifest["version"] = json!(0));
     assert!(matches!(victim.refused(), CheckpointError::UnsupportedVersion { found: 0, .. }));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use litecore_model::{
-    ModelConfig, RoutingConfig, Seed128, Tensor, TierConfig, TierId, checkpoint::Dtype,
+    AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId,
+    checkpoint::Dtype,
 };
 
 pub(crate) fn tier(id: &str, groups: usize, experts: usize, expert_width: usize) -> TierConfig {
@@ -21,11 +22,15 @@ pub(crate) fn config() -> ModelConfig {
         attention_window: 16,
         rope_theta: 10_000.0,
         norm_epsilon: 1e-5,
+        attention: AttentionConfig::default(),
+        tied_head: false,
+        end_tokens: Vec::new(),
         routing: RoutingConfig {
             tiers_per_token: 2,
             groups_per_tier: 1,
             experts_per_group: 1,
             seed: Seed128(0x2a),
+            rule: RoutingRule::Levels,
         },
         tiers: vec![tier("small", 1, 2, 2), tier("big", 2, 1, 6)],
     }

@@ -31,7 +31,7 @@ impl FloatExecutor {
         let config = checkpoint.config();
         let mut experts = BTreeMap::new();
         for (layer, number) in (0..config.layers).zip(0..) {
-            for key in config.experts() {
+            for key in config.experts_in(layer) {
                 let tier = &config.tiers[usize::from(key.tier)];
                 let pack = |part, outputs, inputs| -> Result<_, RuntimeError> {
                     let name = names::expert(layer, &tier.id, key.group, key.expert, part);

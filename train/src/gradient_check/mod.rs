@@ -8,7 +8,10 @@ mod reference;
 mod routing;
 
 use litecore_kernels::normal::standard_normals;
-use litecore_model::{ModelConfig, RoutingConfig, Seed128, TierConfig, TierId, TierMask, TierSet};
+use litecore_model::{
+    AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, TierConfig, TierId,
+    TierMask, TierSet,
+};
 
 /// Half the distance of central differences: their error is near 1e-10.
 const STEP: f64 = 1e-5;
@@ -28,11 +31,15 @@ pub(crate) fn tiny(experts_per_group: usize) -> ModelConfig {
         attention_window: 90,
         rope_theta: 100.0,
         norm_epsilon: 1e-5,
+        attention: AttentionConfig::default(),
+        tied_head: false,
+        end_tokens: Vec::new(),
         routing: RoutingConfig {
             tiers_per_token: 2,
             groups_per_tier: 1,
             experts_per_group,
             seed: Seed128(1),
+            rule: RoutingRule::Levels,
         },
         tiers: vec![tier("small", 2, 2, 8), tier("medium", 2, 2, 5), tier("large", 3, 3, 10)],
     }

@@ -32,7 +32,8 @@ fn a_card_pulled_out_in_mid_run_finishes_the_run_when_it_is_back() {
 fn a_card_that_stays_away_is_lost_by_the_deadline_and_found_again_later() {
     for way in [Way::Pipe, Way::Function, Way::Serial, Way::VfioUser] {
         let mut world = World::of("tiny-4");
-        let json = r#"{"rules": [{"when": {"opcode": "loopback"}, "do": {"remove_ns": 1500000000}}]}"#;
+        let json =
+            r#"{"rules": [{"when": {"opcode": "loopback"}, "do": {"remove_ns": 1500000000}}]}"#;
         world.plan = FaultPlan::from_json(json).unwrap();
         world.timeouts.return_of_card = Duration::from_millis(200);
         let (mut card, _far) = world.open(way);

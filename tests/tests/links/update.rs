@@ -32,7 +32,11 @@ fn file(version: FirmwareVersion, change: impl FnOnce(&mut FirmwareHeader)) -> V
     [&header.encode()[..], &body].concat()
 }
 
-fn update(card: &mut CardDevice, file: &[u8], policy: UpdatePolicy) -> Result<Updated, UpdateError> {
+fn update(
+    card: &mut CardDevice,
+    file: &[u8],
+    policy: UpdatePolicy,
+) -> Result<Updated, UpdateError> {
     update_firmware(card, file, policy, &mut |_| {})
 }
 
@@ -93,7 +97,10 @@ fn damaged_firmware_is_not_run() {
     assert_eq!(card.identity().firmware, OLD);
     let signed = file(NEW, |h| h.scheme = SignatureScheme::Ed25519);
     let refused = update(&mut card, &signed, POLITE).unwrap_err();
-    assert!(refused.to_string().contains("not signed with a key that the card trusts"), "{refused}");
+    assert!(
+        refused.to_string().contains("not signed with a key that the card trusts"),
+        "{refused}"
+    );
     assert!(update(&mut card, &file(NEW, |_| {}), POLITE).is_ok(), "and the slot is usable again");
 }
 
@@ -114,7 +121,7 @@ fn an_interrupted_update_goes_on_where_it_was() {
     let done = update(&mut card, &new, POLITE).unwrap();
     let Updated::To { resumed_from, now, .. } = done else { panic!("{done:?}") };
     assert_eq!(now, NEW);
-    assert!(resumed_from >= 65_536 && resumed_from < 200_000, "{resumed_from}");
+    assert!((65_536..200_000).contains(&resumed_from), "{resumed_from}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (own, reference) = (row.seconds * 1e6, row.reference_seconds * 1e6);
         writeln!(
             out,
-            "{:<36} {:>8} bytes {own:>10.1} us   {:<24} {reference:>10.1} us   ratio {:.2}",
-            row.what, row.bytes, row.reference, row.speed_ratio
+            "{:<36} {:>8} bytes {own:>10.1} us   {:<24} {reference:>10.1} us   ratio {:.2}, fastest {:.2}",
+            row.what, row.bytes, row.reference, row.speed_ratio, row.fastest_ratio
         )?;
     }
     Ok(())

@@ -17,21 +17,17 @@ pub(crate) struct OpenDevice {
 
 /// Opens the device at an address. Every command that runs a model opens it here.
 pub(crate) fn open(uri: &DeviceUri, settings: &LinkSettings) -> Result<OpenDevice, CliError> {
-    match uri {
-        DeviceUri::Sim { chip, .. } => {
-            let device = litecore_sim::open(uri)?;
-            let description = named_chip(chip, &[])?;
-            let name = description.chip.name.clone();
-            Ok(OpenDevice { device: Box::new(device), chip: name, description: Some(description) })
-        }
-        _ => {
-            let card = card(uri, settings)?;
-            let chip = card.capabilities().chip.clone();
-            let shipped = BUILTIN_NAMES.contains(&chip.as_str());
-            let description = if shipped { Some(named_chip(&chip, &[])?) } else { None };
-            Ok(OpenDevice { device: Box::new(card), chip, description })
-        }
+    if let DeviceUri::Sim { chip, .. } = uri {
+        let device = Box::new(litecore_sim::open(uri)?);
+        let description = named_chip(chip, &[])?;
+        let chip = description.chip.name.clone();
+        return Ok(OpenDevice { device, chip, description: Some(description) });
     }
+    let device = Box::new(card(uri, settings)?);
+    let chip = device.capabilities().chip.clone();
+    let shipped = BUILTIN_NAMES.contains(&chip.as_str());
+    let description = if shipped { Some(named_chip(&chip, &[])?) } else { None };
+    Ok(OpenDevice { device, chip, description })
 }
 
 /// Opens a card, with its link and its firmware.

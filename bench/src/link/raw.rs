@@ -7,10 +7,11 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 /// A card behind a socket that can do one thing: on a doorbell message fetch a descriptor, copy 64
@@ -42,7 +43,9 @@ impl LeastCard {
                 let [.., a, b, c, d] = message;
                 while head != u32::from_le_bytes([a, b, c, d]) {
                     let at = (head % 64) as usize * 4;
-                    let word = |i: usize| its[at + i].load(Ordering::Relaxed) as usize;
+                    let word = |i: usize| {
+                        usize::try_from(its[at + i].load(Ordering::Relaxed)).unwrap_or(0)
+                    };
                     for i in 0..8 {
                         let value = its[word(0) + i].load(Ordering::Relaxed);
                         its[word(1) + i].store(value, Ordering::Relaxed);
@@ -79,56 +82,69 @@ impl LeastCard {
     }
 }
 
-/// A pseudo-terminal whose far end sends back what comes.
+/// A pseudo-terminal without framing, driven as it must be by whoever keeps deadlines: nothing
+/// blocks but `poll(2)`. The far end counts what comes and says when all of it is there.
 pub(super) struct BareTerminal {
     near: OwnedFd,
+    expected: mpsc::Sender<usize>,
 }
 
 impl BareTerminal {
     pub(super) fn start() -> Result<Self, LinkBenchError> {
         let (far, near) = terminal().map_err(std::io::Error::from)?;
+        let (expected, orders) = mpsc::channel::<usize>();
         thread::spawn(move || {
             let mut bytes = vec![0; 64 << 10];
-            while let Ok(len @ 1..) = rustix::io::read(&far, &mut bytes) {
-                let mut sent = 0;
-                while sent < len {
-                    match rustix::io::write(&far, &bytes[sent..len]) {
-                        Ok(more) => sent += more,
+            for expected in orders {
+                let mut came = 0;
+                while came < expected {
+                    match ready(&far, PollFlags::IN).and_then(|()| read(&far, &mut bytes)) {
+                        Ok(len) => came += len,
+                        Err(Errno::AGAIN) => {}
                         Err(_) => return,
                     }
                 }
+                if rustix::io::write(&far, &[1]).is_err() {
+                    return;
+                }
             }
         });
-        Ok(Self { near })
+        Ok(Self { near, expected })
     }
 
-    /// Sends bytes and takes them back at the same time.
-    pub(super) fn there_and_back(&mut self, bytes: usize) -> Result<(), LinkBenchError> {
+    /// Sends bytes until the far end has them all.
+    pub(super) fn send(&mut self, bytes: usize) -> Result<(), LinkBenchError> {
+        self.expected.send(bytes).map_err(|_| LinkBenchError::NotUp)?;
         let out = vec![0x5a_u8; 64 << 10];
-        let mut room = vec![0; 64 << 10];
-        let (mut sent, mut came) = (0, 0);
-        while came < bytes {
-            let wanted = if sent < bytes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            let near = self.near.as_fd();
-            poll(&mut [PollFd::new(&near, wanted)], None).map_err(std::io::Error::from)?;
-            match rustix::io::read(near, &mut room) {
-                Ok(more) => came += more,
+        let mut sent = 0;
+        loop {
+            let all = sent == bytes;
+            let moved = if all {
+                ready(&self.near, PollFlags::IN).and_then(|()| read(&self.near, &mut [0; 1]))
+            } else {
+                let piece = &out[..out.len().min(bytes - sent)];
+                ready(&self.near, PollFlags::OUT)
+                    .and_then(|()| rustix::io::write(&self.near, piece))
+            };
+            match moved {
+                Ok(1..) if all => return Ok(()),
+                Ok(more) => sent += more,
                 Err(Errno::AGAIN) => {}
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
             }
-            if sent < bytes {
-                match rustix::io::write(near, &out[..out.len().min(bytes - sent)]) {
-                    Ok(more) => sent += more,
-                    Err(Errno::AGAIN) => {}
-                    Err(errno) => return Err(std::io::Error::from(errno).into()),
-                }
-            }
         }
-        Ok(())
     }
 }
 
-/// The far end, which blocks, and the near end, which does not.
+fn ready(fd: &OwnedFd, wanted: PollFlags) -> Result<(), Errno> {
+    poll(&mut [PollFd::new(fd, wanted)], None).map(drop)
+}
+
+fn read(fd: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::read(fd, into)
+}
+
+/// The far end and the near end, neither of which blocks.
 fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
     let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&far)?;
@@ -138,6 +154,8 @@ fn terminal() -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut settings = tcgetattr(&near)?;
     settings.make_raw();
     tcsetattr(&near, OptionalActions::Now, &settings)?;
-    fcntl_setfl(&near, fcntl_getfl(&near)? | OFlags::NONBLOCK)?;
+    for end in [&far, &near] {
+        fcntl_setfl(end, fcntl_getfl(end)? | OFlags::NONBLOCK)?;
+    }
     Ok((far, near))
 }

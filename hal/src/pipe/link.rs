@@ -162,12 +162,15 @@ impl PipeLink {
         if moved || !self.finished.is_empty() {
             return Ok(());
         }
-        let now = self.now_ns();
+        let blocked = self.outgoing_sent < self.outgoing.len();
         let until = match self.arq.next_timeout() {
-            Some(at) => deadline.or_after(Duration::from_nanos(at.saturating_sub(now))),
-            None => deadline,
+            // While the pipe takes nothing, no frame is due: it would only wait behind the others.
+            Some(at) if !blocked => {
+                deadline.or_after(Duration::from_nanos(at.saturating_sub(self.now_ns())))
+            }
+            _ => deadline,
         };
-        self.pipe.wait(self.outgoing_sent < self.outgoing.len(), until)
+        self.pipe.wait(blocked, until)
     }
 
     /// Everything that can be done without waiting; whether anything was.

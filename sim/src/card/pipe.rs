@@ -270,13 +270,12 @@ impl PipeEnd for PipeCard {
         let by_itself = [self.faults.next_time(), self.card.next_wakeup_ns()];
         let to_come = |at: u64| (at > self.now_ns).then_some(at);
         let deaf = self.removed_until.or(to_come(self.stalled_until));
-        let speaking = match deaf {
-            Some(_) => [deaf, None],
+        let speaking = if deaf.is_some() {
+            [deaf, None]
+        } else {
             // An answer that is due and not yet sent waits for the far end, not for the clock.
-            None => {
-                let answer = self.answers.front().and_then(|answer| to_come(answer.at_ns));
-                [self.arq.next_timeout(), answer]
-            }
+            let answer = self.answers.front().and_then(|answer| to_come(answer.at_ns));
+            [self.arq.next_timeout(), answer]
         };
         by_itself.into_iter().chain(speaking).flatten().min()
     }

@@ -45,8 +45,7 @@ pub(super) enum Ended {
 }
 
 const PIECE: usize = 64 << 10;
-/// Less than this is part of something: no frame and no message is as short. A line that brings
-/// single bytes is given a moment, so that it does not wake the card for each of them.
+/// Less than this is part of something: no frame and no message is as short.
 const FRAGMENT: usize = 8;
 const MOMENT: Duration = Duration::from_micros(100);
 
@@ -78,20 +77,40 @@ pub(super) fn converse(
         match wait(&[watch], stop, time)? {
             Woken::Stopped => return Ok(Ended::Stopped),
             Woken::Time => {}
-            Woken::Ready => match rustix::io::read(fd, &mut incoming) {
-                Ok(0) | Err(Errno::IO | Errno::CONNRESET) => return Ok(Ended::Left),
-                Ok(read) => {
-                    let bytes = &incoming[..read];
-                    end.on_bytes(clock.now_ns(), bytes).map_err(io::Error::other)?;
-                    if read < FRAGMENT {
-                        thread::sleep(MOMENT);
-                    }
+            Woken::Ready => match read_all(fd, &mut incoming)? {
+                None => return Ok(Ended::Left),
+                Some(0) => {}
+                Some(read) => {
+                    end.on_bytes(clock.now_ns(), &incoming[..read]).map_err(io::Error::other)?;
                 }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
             },
         }
     }
+}
+
+/// Reads all that is there, as far as there is room; `None` where the client has left.
+///
+/// A terminal gives its bytes in small pieces, and some lines bring them one by one: those get a
+/// moment, so that the card does not work on each of them.
+fn read_all(fd: &impl AsFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    let mut filled = 0;
+    let mut waited = false;
+    while filled < into.len() {
+        match rustix::io::read(fd, &mut into[filled..]) {
+            Ok(0) | Err(Errno::IO | Errno::CONNRESET) if filled == 0 => return Ok(None),
+            // The next read says so again.
+            Ok(0) | Err(Errno::IO | Errno::CONNRESET) => break,
+            Ok(read) => filled += read,
+            Err(Errno::AGAIN) if filled > 0 && filled < FRAGMENT && !waited => {
+                waited = true;
+                thread::sleep(MOMENT);
+            }
+            Err(Errno::AGAIN) => break,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(filled))
 }
 
 fn write_some(fd: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {

@@ -24,7 +24,7 @@ fn short() -> Timeouts {
 
 /// No call may last longer: a run, with a load and a transfer of less than a mebibyte each, and
 /// what a busy machine adds.
-const LONGEST: Duration = Duration::from_millis(1500 + 1500 + 1500 + 1500);
+const LONGEST: Duration = Duration::from_secs(6);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -148,7 +148,6 @@ fn endure_all(way: Way, seeds: std::ops::Range<u64>, at_once: usize) {
     let (calls, failures) = (sum(|t| t.calls), sum(|t| t.failures));
     let recoveries = sum(|t| t.recoveries);
     let plans = seeds.end - seeds.start;
-    eprintln!("{way:?}: {plans} plans, {calls} calls, {failures} failed, {recoveries} recoveries");
     assert!(calls >= plans * 6, "{way:?}: {calls} calls in {plans} plans");
     assert!(failures < calls / 3, "{way:?}: {failures} of {calls} calls failed");
     assert!(recoveries > plans / 4, "{way:?}: only {recoveries} recoveries in {plans} plans");

@@ -62,7 +62,7 @@ fn silence_garbage_and_an_echo_are_told_apart() {
     // Nobody may read, and the terminal holds only so much.
     rustix::fs::fcntl_setfl(&near, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
     let babble = thread::spawn(move || {
-        let noise: Vec<u8> = (0..200_u32).map(|i| (i * i * 37 >> 3) as u8).collect();
+        let noise: Vec<u8> = (0..200_u32).map(|i| ((i * i * 37) >> 3) as u8).collect();
         let until = Instant::now() + Duration::from_millis(400);
         while Instant::now() < until {
             let _ = near.write(&noise);
@@ -132,7 +132,7 @@ fn a_card_of_another_generation_is_too_new_or_too_old_on_every_link() {
             let mut world = World::of("tiny-4");
             world.card.versions = versions;
             let far = world.serve(way);
-            let error = refusal(&far.uri());
+            let error = world.open_at(&far.uri()).err().unwrap();
             match error {
                 OpenError::TooNew { card, driver: 0x0100, .. } => {
                     assert!(too_new && card == 0x0200, "{way:?}: {error}");

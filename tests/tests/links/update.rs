@@ -121,7 +121,7 @@ fn an_interrupted_update_goes_on_where_it_was() {
     let done = update(&mut card, &new, POLITE).unwrap();
     let Updated::To { resumed_from, now, .. } = done else { panic!("{done:?}") };
     assert_eq!(now, NEW);
-    assert!(resumed_from >= 65_536 && resumed_from < 200_000, "{resumed_from}");
+    assert!((65_536..200_000).contains(&resumed_from), "{resumed_from}");
 }
 
 #[test]

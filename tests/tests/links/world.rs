@@ -131,23 +131,21 @@ impl World {
         let (up, is_up) = mpsc::channel();
         let world = self.clone();
         let place = path.clone();
-        let thread = thread::spawn(move || match way {
-            Way::VfioUser => {
+        let thread = thread::spawn(move || {
+            if way == Way::VfioUser {
                 let server = VfioUserServer::bind(&place).expect("a socket");
                 up.send(()).expect("somebody waits");
                 let mut function = world.function();
-                server.serve(&mut function, &Clock::start(), &stop, &mut |_| {})
+                return server.serve(&mut function, &Clock::start(), &stop, &mut |_| {});
             }
-            _ => {
-                let mut port = SerialPort::bind(&place).expect("a port");
-                let mut told = Some(up);
-                let mut card = world.pipe_card(Flavor::Delimited);
-                port.serve(&mut card, &Clock::start(), &stop, &mut |_| {
-                    if let Some(up) = told.take() {
-                        up.send(()).expect("somebody waits");
-                    }
-                })
-            }
+            let mut port = SerialPort::bind(&place).expect("a port");
+            let mut told = Some(up);
+            let mut card = world.pipe_card(Flavor::Delimited);
+            port.serve(&mut card, &Clock::start(), &stop, &mut |_| {
+                if let Some(up) = told.take() {
+                    up.send(()).expect("somebody waits");
+                }
+            })
         });
         is_up.recv_timeout(Duration::from_secs(5)).expect("it serves");
         let server = Some((stopper, thread));

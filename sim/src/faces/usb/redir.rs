@@ -85,6 +85,10 @@ const DONE: u8 = 0;
 const CANCELED: u8 = 1;
 const STALLED: u8 = 4;
 
+/// The bus speed of the card.
+const HIGH_SPEED: u8 = 2;
+/// The bit of a control request whose data comes from the device.
+const FROM_DEVICE: u8 = 0x80;
 const VERSION_BYTES: usize = 64;
 /// Most bytes of one message that are taken.
 const MESSAGE_MAX: usize = (1 << 20) + 4096;
@@ -144,7 +148,6 @@ impl<'a> Redirection<'a> {
         if there {
             self.describe();
             let [class, subclass, protocol] = self.card.kind.device_class();
-            const HIGH_SPEED: u8 = 2;
             let mut body = vec![HIGH_SPEED, class, subclass, protocol];
             body.extend_from_slice(&VENDOR.to_le_bytes());
             body.extend_from_slice(&self.card.kind.product().to_le_bytes());
@@ -248,7 +251,6 @@ impl<'a> Redirection<'a> {
             Err(Stall) => (STALLED, Vec::new()),
         };
         answer[3] = status;
-        const FROM_DEVICE: u8 = 0x80;
         if kind & FROM_DEVICE != 0 {
             let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
             answer[8..10].copy_from_slice(&len.to_le_bytes());

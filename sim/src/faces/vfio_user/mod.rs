@@ -22,10 +22,14 @@ use wire::{Fields, Message, words};
 const REGIONS: u32 = 9;
 const CONFIGURATION: u32 = 7;
 const CONFIGURATION_BYTES: u64 = 4096;
-/// Interrupt kinds, in VFIO's order: INTx, MSI, MSI-X, error, request.
+/// Interrupt kinds, in VFIO's order: pin, MSI, MSI-X, error, request.
 const INTERRUPTS: u32 = 5;
 const MSI: u32 = 1;
 const MSI_X: u32 = 2;
+/// Flags of the device: it can be reset, and it is of the PCI kind.
+const RESETTABLE_AND_PCI: u32 = 3;
+/// The flag of interrupts that arrive through descriptors.
+const BY_EVENTFD: u32 = 1;
 /// A client that says half a message and then nothing is let go after this long.
 const HALF_A_MESSAGE: Duration = Duration::from_secs(5);
 
@@ -136,14 +140,10 @@ impl Client {
                 self.unmap(&mut fields)?;
                 Ok(message.body.clone())
             }
-            wire::DEVICE_GET_INFO => {
-                const RESETTABLE_AND_PCI: u32 = 3;
-                Ok(words([16, RESETTABLE_AND_PCI, REGIONS, INTERRUPTS]))
-            }
+            wire::DEVICE_GET_INFO => Ok(words([16, RESETTABLE_AND_PCI, REGIONS, INTERRUPTS])),
             wire::DEVICE_GET_REGION_INFO => region_info(&mut fields, function),
             wire::DEVICE_GET_IRQ_INFO => {
                 let (_, _, index) = (fields.u32()?, fields.u32()?, fields.u32()?);
-                const BY_EVENTFD: u32 = 1;
                 Ok(words([16, BY_EVENTFD, index, interrupt_count(index, function)?]))
             }
             wire::DEVICE_SET_IRQS => self.set_interrupts(&mut fields, fds, function),
@@ -298,7 +298,7 @@ fn region_len(function: &dyn Function, index: u32) -> Result<u64, Errno> {
     match index {
         0..6 => Ok(function.bar_len(u8::try_from(index).unwrap_or(0))),
         CONFIGURATION => Ok(CONFIGURATION_BYTES),
-        0..REGIONS => Ok(0),
+        6 | 8..REGIONS => Ok(0),
         _ => Err(Errno::INVAL),
     }
 }

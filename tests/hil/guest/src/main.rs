@@ -16,11 +16,11 @@ use report::{Failure, Report};
 fn main() {
     let mut report = Report::new();
     if std::process::id() != 1 {
-        report.note("this program is the first process of a test machine: see tests/hil/run");
+        Report::note("this program is the first process of a test machine: see tests/hil/run");
         return;
     }
     if let Err(error) = kernel::start() {
-        report.note(&format!("the kernel did not come up: {error}"));
+        Report::note(&format!("the kernel did not come up: {error}"));
     }
     for case in kernel::cases() {
         report.case(&case, |report| run(report, &case));

@@ -45,7 +45,7 @@ impl Report {
     }
 
     /// Words for whoever reads the log.
-    pub(crate) fn note(&mut self, text: &str) {
+    pub(crate) fn note(text: &str) {
         line(&format!("note {}", one_line(text)));
     }
 }

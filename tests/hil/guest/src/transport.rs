@@ -29,7 +29,7 @@ pub(crate) fn conforms(report: &mut Report, uri: &DeviceUri) -> Result<(), Failu
         .collect();
     report.figure("cases", reports.len() as f64);
     for case in &reports {
-        report.note(&format!("{} in {} ms", case.name, case.took.as_millis()));
+        Report::note(&format!("{} in {} ms", case.name, case.took.as_millis()));
     }
     let figures = measure(&mut card, Duration::from_millis(200))?;
     report.figure("latency_p50_us", figures.small.p50.as_secs_f64() * 1e6);

@@ -27,13 +27,13 @@ pub(crate) fn build(kernel: &Path, guest: &Path, files: &[(&str, &[u8])]) -> io:
     }
     archive.character_device("dev/console", 5, 1);
     archive.program("init", &fs::read(guest)?);
-    let mut order = String::new();
+    let mut order = Vec::new();
     for module in modules::in_load_order(&kernel.join("lib/modules"), &MODULES)? {
         let path = format!("modules/{}.ko", module.name);
         archive.file(&path, &module.bytes);
-        order.push_str(&format!("/{path}\n"));
+        order.push(format!("/{path}"));
     }
-    archive.file("modules/order", order.as_bytes());
+    archive.file("modules/order", order.join("\n").as_bytes());
     for (name, contents) in files {
         archive.file(name, contents);
     }

@@ -24,7 +24,7 @@ use std::{env, fs, io};
 use suite::{BYTES, CHIP, PROMPT, SHARES, Share, TIERS};
 
 /// A machine that is not done by then is switched off.
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(300);
 
 const USAGE: &str = "usage: litecore-hil --cache DIR --guest FILE --litecore FILE [CASE…]
        litecore-hil --skip REASON

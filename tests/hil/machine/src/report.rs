@@ -56,7 +56,8 @@ pub(crate) fn outcomes(transcripts: &[(Share, Transcript)], wanted: &[String]) -
 
 fn figures(transcript: &Transcript, case: &str) -> String {
     let of_case = transcript.figures.iter().filter(|(name, ..)| name == case);
-    of_case.map(|(_, key, value)| format!(", {key} {value:.4}")).collect()
+    let words: Vec<String> = of_case.map(|(_, key, value)| format!(", {key} {value:.4}")).collect();
+    words.concat()
 }
 
 /// One line on standard output.

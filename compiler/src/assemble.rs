@@ -227,8 +227,8 @@ mod tests {
         // A result that no step has made.
         let buffer = assembly.pool.take(ElementKind::F32, 4);
         let result = Floats { buffer, len: 4 };
-        let error =
-            assembly.finish(result, 0, &CompileOptions::default()).expect_err("nothing moved in");
+        let options = CompileOptions { symbols_max: 8, ..CompileOptions::default() };
+        let error = assembly.finish(result, 0, &options).expect_err("nothing moved in");
         assert!(
             matches!(&error, CompileError::PassBug { violations, .. } if violations.len() == 2),
             "{error}"

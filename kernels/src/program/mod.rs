@@ -94,6 +94,9 @@ pub fn execute<A: Arithmetic>(
     for (step, index) in program.steps.iter().zip(0..) {
         let index = StepIndex(index);
         let part = part_of(step.symbols, symbols);
+        if part.is_empty() {
+            continue;
+        }
         // The elements of a buffer that belong to these symbols.
         let of = |id: BufferId| {
             let len = program.buffer(id).len;

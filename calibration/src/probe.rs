@@ -232,6 +232,9 @@ mod tests {
         fn swiglu(&mut self, gate: &[f32], up: &[f32], out: &mut [f32]) {
             self.exact.swiglu(gate, up, out);
         }
+        fn rotate(&mut self, x: &[f32], table: &[f32], block: usize, out: &mut [f32]) {
+            self.exact.rotate(x, table, block, out);
+        }
     }
 
     impl Device for Skewed {

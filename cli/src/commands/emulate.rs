@@ -12,7 +12,6 @@ use litecore_sim::faces::{
     stop_pair,
 };
 use litecore_sim::{SimDevice, SimOptions, Terms};
-use litecore_types::chip::Dataflow;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -63,9 +62,6 @@ fn cannot(args: &Emulate, source: io::Error) -> CliError {
 
 fn card(args: &Emulate) -> Result<(Card, FaultPlan), CliError> {
     let chip = named_chip(&args.chip, &[])?.chip;
-    if chip.array.dataflow == Dataflow::OutputStationary {
-        return Err(litecore_sim::OpenError::OutputStationary { chip: chip.name }.into());
-    }
     let plan = match &args.faults {
         None => FaultPlan::default(),
         Some(path) => {

@@ -135,15 +135,16 @@ impl<'a, N: FnMut(u32, u8) -> TileNoise> Propagation<'a, N> {
                 }
                 Action::Rotate { from, table, block, to } => {
                     let table = self.program.table(table);
-                    let x: Vec<f32> =
-                        self.values[at(from)].iter().map(|&x| single(x)).collect();
+                    let x: Vec<f32> = self.values[at(from)].iter().map(|&x| single(x)).collect();
                     let mut y = vec![0.0; x.len()];
                     codes::rotate(&x, table, block as usize, &mut y);
                     self.values[at(to)] = y.into_iter().map(f64::from).collect();
                     let scaled: Vec<f64> = self.variances[at(from)]
                         .iter()
                         .zip(table)
-                        .map(|(variance, factor)| variance * f64::from(*factor) * f64::from(*factor))
+                        .map(|(variance, factor)| {
+                            variance * f64::from(*factor) * f64::from(*factor)
+                        })
                         .collect();
                     let block = block as usize;
                     let blocks = scaled.chunks(block).zip(self.variances[at(to)].chunks_mut(block));

@@ -90,8 +90,9 @@ fn a_report_says_what_the_machine_does_and_viewers_open_its_timeline() {
     assert!(slices.len() > 20);
     let mut ends = std::collections::BTreeMap::new();
     for slice in slices {
-        let [track, start, cycles] = [&slice["tid"], &slice["args"]["start_cycle"], &slice["args"]["cycles"]]
-            .map(|value| value.as_u64().expect("a count"));
+        let [track, start, cycles] =
+            [&slice["tid"], &slice["args"]["start_cycle"], &slice["args"]["cycles"]]
+                .map(|value| value.as_u64().expect("a count"));
         // Slices of one track follow each other.
         let end = ends.insert(track, start + cycles).unwrap_or(0);
         assert!(start >= end, "{slice}");

@@ -3,9 +3,7 @@
 use crate::assemble::Assembly;
 use crate::layer::{Inputs, Matrix};
 use crate::options::check_chip;
-use crate::passes::{
-    Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise,
-};
+use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise};
 use crate::quantise::QuantisedRows;
 use crate::report::{LayerReport, snr_db};
 use crate::samples::{Samples, channel_power};
@@ -87,8 +85,7 @@ pub fn compile_expert(
         passes.push(equalise(&mut up_weights, &mut down_weights, hidden, expert_width, limits));
     }
     let takers = [&gate_weights[..], &up_weights];
-    let (change_x, reports) =
-        change_vector(name, &takers, &samples.values, width, limits, allowed);
+    let (change_x, reports) = change_vector(name, &takers, &samples.values, width, limits, allowed);
     passes.extend(reports);
     let (changed_x, x) = match &change_x {
         None => (Cow::Borrowed(&samples.values[..]), x),
@@ -152,7 +149,7 @@ pub fn compile_expert(
 }
 
 /// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first
-/// order: through SwiGLU at the samples, and through the column of `down` behind it.
+/// order: through `SwiGLU` at the samples, and through the column of `down` behind it.
 fn importance(gate: &[f32], up: &[f32], down: &[f32], expert_width: usize) -> [Vec<f64>; 2] {
     let mut of_gate = vec![0.0; expert_width];
     let mut of_up = vec![0.0; expert_width];

@@ -2,9 +2,7 @@
 
 use crate::CompileError;
 use crate::options::CompileOptions;
-use crate::passes::{
-    Parts, Pass, PassReport, Reads, choose_packing, decibels, grid,
-};
+use crate::passes::{Parts, Pass, PassReport, Reads, choose_packing, decibels, grid};
 use crate::quantise::{QuantisedMatrix, QuantisedRows};
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
@@ -86,7 +84,11 @@ pub(crate) fn lower(
         PassReport::new(Pass::Quantise, Some(matrix.name))
             .changed(true)
             .figure("rms weight code over the largest", f64::NAN, codes.range_used(limit))
-            .figure("rms input code over the largest", f64::NAN, inputs.codes.range_used(chip.input_limit())),
+            .figure(
+                "rms input code over the largest",
+                f64::NAN,
+                inputs.codes.range_used(chip.input_limit()),
+            ),
     );
     let mut packing = Packing::Conjugate;
     if options.has(Pass::Packing) {
@@ -109,7 +111,11 @@ pub(crate) fn lower(
                 .changed(reads != Reads::default())
                 .figure("reads of each tile", 1.0, f64::from(reads.repeats))
                 .figure("planes of weight codes", 1.0, if reads.fine { 2.0 } else { 1.0 })
-                .figure("predicted SNR, dB", parts.snr_db(Reads::default(), finer), parts.snr_db(reads, finer))
+                .figure(
+                    "predicted SNR, dB",
+                    parts.snr_db(Reads::default(), finer),
+                    parts.snr_db(reads, finer),
+                )
                 .figure("wanted SNR of this matrix, dB", -decibels(share), -decibels(share)),
         );
         if reads != Reads::default() {
@@ -167,6 +173,14 @@ impl<'a> Lowering<'a> {
         slices.into_iter().collect()
     }
 
+    /// Variance of the converter's own noise, in squared steps.
+    pub(crate) fn step_noise(&self) -> f64 {
+        let adc = &self.chip.adc;
+        // An ideal converter of fewer bits has a step 2^missing as wide.
+        let missing = f64::from(adc.bits) - adc.effective_bits();
+        (pxfm::f_exp2(2.0 * missing) - 1.0) / 12.0
+    }
+
     /// What a squared error of an output costs.
     fn importance(&self, output: usize) -> f64 {
         self.inputs.importance.map_or(1.0, |importance| importance[output])
@@ -209,10 +223,7 @@ impl<'a> Lowering<'a> {
             .sum();
         let input_steps: f64 = self.symbol_weights.iter().sum();
         let steps = sum(|readings| readings.steps);
-        let adc = &self.chip.adc;
-        // An ideal converter of fewer bits has a step 2^missing as wide.
-        let missing = f64::from(adc.bits) - adc.effective_bits();
-        let converter = (pxfm::f_exp2(2.0 * missing) - 1.0) / 12.0 * steps;
+        let converter = self.step_noise() * steps;
         let beyond = square_wide(self.options.read_noise) * sum(|readings| readings.units);
         let relative = |error: f64| if signal > 0.0 { error / signal } else { 0.0 };
         Parts {
@@ -251,11 +262,11 @@ impl<'a> Lowering<'a> {
             lowered.slices.push(slice);
         }
         let signal = self.power(&lowered.outcome, 0, outputs);
-        passes.push(
-            PassReport::new(Pass::Tile, Some(name))
-                .changed(true)
-                .figure("tiles", self.grid.count() as f64, tiles as f64),
-        );
+        passes.push(PassReport::new(Pass::Tile, Some(name)).changed(true).figure(
+            "tiles",
+            self.grid.count() as f64,
+            tiles as f64,
+        ));
         if self.options.has(Pass::Gain) {
             let clipped = readings.clipped as f64 / readings.sums.max(1) as f64;
             passes.push(

@@ -126,13 +126,20 @@ impl<'a> SlicePlan<'a> {
             *weight = square(*scale);
         }
         if let Some(importance) = lowering.inputs.importance {
-            for (weight, importance) in output_weights.iter_mut().zip(&importance[first_output..end])
+            for (weight, importance) in
+                output_weights.iter_mut().zip(&importance[first_output..end])
             {
                 *weight *= importance;
             }
         }
         let fine_bits = codes.fine_bits;
-        let mut plan = Self { lowering, output_weights, fine_bits, reads: Vec::new(), sums: ReadingSums::default() };
+        let mut plan = Self {
+            lowering,
+            output_weights,
+            fine_bits,
+            reads: Vec::new(),
+            sums: ReadingSums::default(),
+        };
         for k_tile in 0..grid.k_tiles {
             plan.read_tile(codes, k_tile, m_tile, reads);
         }
@@ -181,6 +188,7 @@ impl<'a> SlicePlan<'a> {
             sums: &sums,
             symbol_weights: &self.lowering.symbol_weights,
             output_weights: &self.output_weights,
+            step_noise: self.lowering.step_noise(),
         };
         let choice = if options.has(Pass::Gain) {
             choose_shift(weighted, shifts, chip.adc.bits)
@@ -200,7 +208,13 @@ impl<'a> SlicePlan<'a> {
             sums: sums.len(),
         });
         let shift = choice.shift;
-        self.reads.push(PlannedRead { k_tile, codes, shift, step: shift + plane.bits(self.fine_bits), reading: choice.reading });
+        self.reads.push(PlannedRead {
+            k_tile,
+            codes,
+            shift,
+            step: shift + plane.bits(self.fine_bits),
+            reading: choice.reading,
+        });
         shift
     }
 

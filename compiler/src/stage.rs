@@ -35,8 +35,7 @@ impl Stage {
         let grid =
             TileGrid::new(matrix.outputs, matrix.inputs, chip.tile_inputs(), chip.tile_outputs());
         if options.has(Pass::LowRank) {
-            let (factors, report) =
-                factor(name, matrix.weights, power, grid, options.error_budget);
+            let (factors, report) = factor(name, matrix.weights, power, grid, options.error_budget);
             passes.push(report);
             if let Some(factors) = factors {
                 let names = ["inner", "outer"].map(|part| format!("{name} {part}"));

@@ -81,7 +81,14 @@ mod tests {
     use super::*;
 
     fn matrix(outputs: usize, inputs: usize, codes: &[i8]) -> QuantisedMatrix {
-        QuantisedMatrix { outputs, inputs, codes: codes.to_vec(), fine: vec![], fine_bits: 7, scales: vec![1.0; outputs] }
+        QuantisedMatrix {
+            outputs,
+            inputs,
+            codes: codes.to_vec(),
+            fine: vec![],
+            fine_bits: 7,
+            scales: vec![1.0; outputs],
+        }
     }
 
     #[test]

@@ -126,7 +126,10 @@ fn single_experts_can_be_read() {
     let path = directory.path().join("model.lcp");
     model.write(&path).expect("writable");
     let mut reader = ArtifactReader::open(&path).expect("whole");
-    assert_eq!(reader.experts().collect::<Vec<_>>(), model.experts.keys().copied().collect::<Vec<_>>());
+    assert_eq!(
+        reader.experts().collect::<Vec<_>>(),
+        model.experts.keys().copied().collect::<Vec<_>>()
+    );
     assert_eq!((reader.chip(), reader.config()), (&model.chip, &model.config));
     // The last one first: order does not matter.
     for (place, program) in model.experts.iter().rev() {

@@ -49,7 +49,9 @@ impl Sample {
         let mut up = matrix(1, hidden, width);
         for (row, weights) in up.chunks_exact_mut(width).enumerate() {
             let factor = if row % 7 == 3 { loud } else { 1.0 };
-            weights.iter_mut().for_each(|weight| *weight *= factor);
+            for weight in weights {
+                *weight *= factor;
+            }
         }
         Self { gate: matrix(0, hidden, width), up, down: matrix(2, width, hidden), width, hidden }
     }
@@ -103,8 +105,7 @@ fn light(compiled: &CompiledExpert, chip: &ChipDescription, x: &[f32], terms: Te
     let options = SimOptions { seed: Seed(5), terms, record_timeline: false };
     let mut device = SimDevice::new(chip.clone(), options);
     let program = Arc::new(compiled.program.clone());
-    let tags: Vec<SymbolTag> =
-        (0..(x.len() / program.input_len()) as u64).map(SymbolTag).collect();
+    let tags: Vec<SymbolTag> = (0..(x.len() / program.input_len()) as u64).map(SymbolTag).collect();
     let image = device.load(program).expect("verified");
     device.run(&RunRequest { image, tags: &tags, inputs: x }).expect("finite").outputs
 }

@@ -21,6 +21,7 @@ use litecore_types::chip::timing::Engine;
 use litecore_types::program::VerifiedProgram;
 use report::{BATCHES, ReportWriter};
 use serde::Serialize;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,9 +73,10 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
     let experts = checkpoint.config().layers * checkpoint.config().expert_rows();
     let progress = console.progress("compiling experts", experts);
     let mut summary = Summary { text_dir: args.text_dir.as_deref(), ..Summary::default() };
-    let mut report = args.report.as_deref().map(|dir| {
-        ReportWriter::new(dir, &name, &chip, checkpoint.config(), options.passes)
-    });
+    let mut report = args
+        .report
+        .as_deref()
+        .map(|dir| ReportWriter::new(dir, &name, &chip, checkpoint.config(), options.passes));
     let request = ModelRequest {
         chip: &chip.chip,
         chip_text: &chip.text,
@@ -98,7 +100,7 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
         return Err(error);
     }
     let files = report.map(ReportWriter::finish).transpose()?.unwrap_or_default();
-    summary.print(&name, &chip, options.passes, out, files, console);
+    summary.print(&name, &chip, options.passes, out, &files, console);
     Ok(())
 }
 
@@ -246,7 +248,7 @@ impl Summary<'_> {
         chip: &NamedChip,
         passes: PassSet,
         out: &Path,
-        report: Vec<PathBuf>,
+        report: &[PathBuf],
         console: &Console,
     ) {
         let header = ["tokens in one run", "predicted time", "per token", "mostly waits for"];
@@ -277,7 +279,7 @@ impl Summary<'_> {
             report.out
         );
         if !report.report.is_empty() {
-            text.push_str(&format!("report: {}\n", report.report.join(", ")));
+            _ = writeln!(text, "report: {}", report.report.join(", "));
         }
         console.result(&report, &text);
     }

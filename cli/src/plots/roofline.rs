@@ -25,8 +25,7 @@ pub(super) fn draw(path: &Path, document: &ReportDocument, chip: &ChipDescriptio
     let roofs = |kind: BoundKind| -> Vec<(f64, f64)> {
         let bound = |run: &RunReport| {
             let bound = run.roofline.iter().find(|bound| bound.kind == kind)?;
-            (bound.useful_macs_per_s > 0.0)
-                .then(|| (tokens(run), level(bound.useful_macs_per_s)))
+            (bound.useful_macs_per_s > 0.0).then(|| (tokens(run), level(bound.useful_macs_per_s)))
         };
         document.total.iter().filter_map(bound).collect()
     };

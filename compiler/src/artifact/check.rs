@@ -9,7 +9,10 @@ use litecore_model::{ExpertKey, ModelConfig};
 use std::collections::BTreeMap;
 
 /// Checks that names and shapes are those of the model, by name.
-pub(super) fn check_dense(config: &ModelConfig, dense: &[TensorRepr]) -> Result<(), ArtifactProblem> {
+pub(super) fn check_dense(
+    config: &ModelConfig,
+    dense: &[TensorRepr],
+) -> Result<(), ArtifactProblem> {
     let mut needed: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     // One more than the file has shows what is missing; a model of any size costs no more.
     for spec in config.dense_specs().take(dense.len().saturating_add(1)) {
@@ -60,9 +63,7 @@ pub(super) fn check_program(
     let sizes =
         [("steps", steps.len(), STEPS_MAX), ("buffer elements", elements, BUFFER_ELEMENTS_MAX)];
     match sizes.into_iter().find(|(_, found, limit)| found > limit) {
-        Some((what, found, limit)) => {
-            Err(ArtifactProblem::TooLarge { place, what, found, limit })
-        }
+        Some((what, found, limit)) => Err(ArtifactProblem::TooLarge { place, what, found, limit }),
         None => Ok(()),
     }
 }

@@ -109,7 +109,15 @@ impl<'a> ArtifactReader<'a> {
             }
         }
         let Index { chip: chip_text, model: config, checkpoint, .. } = self.index;
-        Ok(CompiledModel { chip: self.chip, chip_text, config, checkpoint, dense, experts, reports })
+        Ok(CompiledModel {
+            chip: self.chip,
+            chip_text,
+            config,
+            checkpoint,
+            dense,
+            experts,
+            reports,
+        })
     }
 }
 
@@ -226,9 +234,8 @@ fn check_digest(source: &mut Source<'_>, content: u64) -> Result<(), ArtifactPro
         return Ok(());
     }
     let stored = blake3::Hash::from_slice(&stored).expect("a digest was read");
-    let digest = |hash: blake3::Hash| -> Digest {
-        hash.to_hex().parse().expect("64 hexadecimal digits")
-    };
+    let digest =
+        |hash: blake3::Hash| -> Digest { hash.to_hex().parse().expect("64 hexadecimal digits") };
     Err(ArtifactProblem::DigestMismatch { expected: digest(stored), found: digest(found) })
 }
 

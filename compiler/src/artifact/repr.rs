@@ -6,8 +6,8 @@ use litecore_model::ModelConfig;
 use litecore_model::checkpoint::Digest;
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId, Tile,
-    TileId,
+    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId,
+    Tile, TileId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -354,12 +354,9 @@ impl ActionRepr {
                 table: TableId(table),
                 to: buffer(to),
             },
-            Self::Rotate { from, table, block, to } => Action::Rotate {
-                from: buffer(from),
-                table: TableId(table),
-                block,
-                to: buffer(to),
-            },
+            Self::Rotate { from, table, block, to } => {
+                Action::Rotate { from: buffer(from), table: TableId(table), block, to: buffer(to) }
+            }
             Self::SwiGlu { gate, up, to } => {
                 Action::SwiGlu { gate: buffer(gate), up: buffer(up), to: buffer(to) }
             }

@@ -168,7 +168,9 @@ fn orthonormalise(basis: &mut [f64], rank: usize) {
         }
         let power: f64 = column.iter().map(|value| value * value).sum();
         let scale = if power > 1e-24 * before { 1.0 / power.sqrt() } else { 0.0 };
-        column.iter_mut().for_each(|value| *value *= scale);
+        for value in column.iter_mut() {
+            *value *= scale;
+        }
     }
     for (r, column) in columns.iter().enumerate() {
         for (row, value) in column.iter().enumerate() {
@@ -212,9 +214,8 @@ mod tests {
         assert_eq!((report.figures[0].before, report.figures[0].after), (Some(120.0), Some(44.0)));
         for j in 0..outputs {
             for k in 0..inputs {
-                let found: f32 = (0..8)
-                    .map(|r| factors.outer[j * 8 + r] * factors.inner[r * inputs + k])
-                    .sum();
+                let found: f32 =
+                    (0..8).map(|r| factors.outer[j * 8 + r] * factors.inner[r * inputs + k]).sum();
                 assert!((found - weights[j * inputs + k]).abs() < 1e-4);
             }
         }

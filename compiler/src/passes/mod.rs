@@ -28,9 +28,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A pass of the compiler, in the order they run.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pass {
     /// Power-of-two input scales into the columns of `gate` and `up`.

@@ -78,10 +78,11 @@ pub(crate) fn change_vector(
         let better = (block > 1 && after < WORTH_IT * error).then_some(after);
         let before = crest(&change.of_samples(samples), len);
         let turned = better.map_or(before, |_| crest(&rotated.of_samples(samples), len));
-        reports.push(
-            report(Pass::Rotate, name, signal, error, better)
-                .figure("largest element over rms", before, turned),
-        );
+        reports.push(report(Pass::Rotate, name, signal, error, better).figure(
+            "largest element over rms",
+            before,
+            turned,
+        ));
         if better.is_some() {
             change = rotated;
         }
@@ -111,7 +112,9 @@ impl VectorChange {
         let mut out = vec![0.0; weights.len()];
         out.par_chunks_exact_mut(len).zip(weights.par_chunks_exact(len)).for_each(|(out, row)| {
             codes::rotate(row, &undo, self.block as usize, out);
-            out.iter_mut().for_each(|weight| *weight *= norm);
+            for weight in out {
+                *weight *= norm;
+            }
         });
         out
     }
@@ -147,12 +150,7 @@ fn folds(matrices: &[&[f32]], samples: &[f32], len: usize) -> Vec<Vec<f32>> {
 }
 
 /// The predicted error of all matrices behind a change.
-fn predicted(
-    change: &VectorChange,
-    matrices: &[&[f32]],
-    samples: &[f32],
-    limits: Limits,
-) -> f64 {
+fn predicted(change: &VectorChange, matrices: &[&[f32]], samples: &[f32], limits: Limits) -> f64 {
     let len = change.factors.len();
     let (ones, wide) = (vec![1.0; len], vec![1.0; len]);
     let samples = change.of_samples(samples);

@@ -18,9 +18,7 @@ pub struct PassSummary {
 }
 
 /// Sums up reports, in the order of the passes.
-pub fn summarise_passes<'a>(
-    reports: impl IntoIterator<Item = &'a PassReport>,
-) -> Vec<PassSummary> {
+pub fn summarise_passes<'a>(reports: impl IntoIterator<Item = &'a PassReport>) -> Vec<PassSummary> {
     /// Runs, changes, and for each figure the sums and counts of before and after.
     #[derive(Default)]
     struct Sums {
@@ -45,8 +43,9 @@ pub fn summarise_passes<'a>(
     passes
         .into_iter()
         .map(|(pass, Sums { runs, changed, figures })| {
-            let figures =
-                figures.into_iter().map(|(name, [before, after])| (name, (mean(before), mean(after))));
+            let figures = figures
+                .into_iter()
+                .map(|(name, [before, after])| (name, (mean(before), mean(after))));
             PassSummary { pass, runs, changed, figures: figures.collect() }
         })
         .collect()

@@ -18,7 +18,16 @@ enum Event {
     /// `M`: the name of a track, or its place among them.
     Name { ph: &'static str, name: &'static str, pid: u32, tid: u32, args: Named },
     /// `X`: a slice.
-    Slice { ph: &'static str, name: String, cat: &'static str, pid: u32, tid: u32, ts: f64, dur: f64, args: SliceArgs },
+    Slice {
+        ph: &'static str,
+        name: String,
+        cat: &'static str,
+        pid: u32,
+        tid: u32,
+        ts: f64,
+        dur: f64,
+        args: SliceArgs,
+    },
 }
 
 #[derive(Serialize)]

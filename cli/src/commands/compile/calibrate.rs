@@ -8,9 +8,7 @@ use litecore_kernels::s2::{self, PackedMatrix};
 use litecore_model::TierMask;
 use litecore_model::checkpoint::Checkpoint;
 use litecore_model::names::{self, Part};
-use litecore_runtime::{
-    DenseModel, Executor, ExpertCall, InputRecorder, RuntimeError, Session,
-};
+use litecore_runtime::{DenseModel, Executor, ExpertCall, InputRecorder, RuntimeError, Session};
 use std::collections::BTreeMap;
 
 /// Inputs kept per expert.

@@ -200,8 +200,17 @@ fn text(document: &ReportDocument) -> String {
     }
     text.push_str("\n── layers ──\n");
     let mut table = Table::new([
-        "layer and tier", "experts", "tiles", "fill", "SNR", "tokens", "time", "MAC per cell and symbol",
-        "while streaming", "energy per MAC", "tightest bound",
+        "layer and tier",
+        "experts",
+        "tiles",
+        "fill",
+        "SNR",
+        "tokens",
+        "time",
+        "MAC per cell and symbol",
+        "while streaming",
+        "energy per MAC",
+        "tightest bound",
     ]);
     for layer in &document.layers {
         for run in &layer.runs {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Width of the generated model and of its experts: 1.6 million weights in each.
 const WIDTH: usize = 1024;
@@ -214,7 +214,7 @@ fn compile_once(
     chip: &ChipDescription,
     chip_text: &str,
     directory: &Path,
-    target: &PathBuf,
+    target: &Path,
 ) -> Result<(), CompileBenchError> {
     // Opened anew, so that reading and checking are part of it.
     let checkpoint = Checkpoint::open_dir(directory).map_err(CompileBenchError::Checkpoint)?;

@@ -149,7 +149,7 @@ pub fn compile_expert(
 }
 
 /// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first
-/// order: through SwiGLU at the samples, and through the column of `down` behind it.
+/// order: through `SwiGLU` at the samples, and through the column of `down` behind it.
 fn importance(gate: &[f32], up: &[f32], down: &[f32], expert_width: usize) -> [Vec<f64>; 2] {
     let mut of_gate = vec![0.0; expert_width];
     let mut of_up = vec![0.0; expert_width];

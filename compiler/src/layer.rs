@@ -173,6 +173,14 @@ impl<'a> Lowering<'a> {
         slices.into_iter().collect()
     }
 
+    /// Variance of the converter's own noise, in squared steps.
+    pub(crate) fn step_noise(&self) -> f64 {
+        let adc = &self.chip.adc;
+        // An ideal converter of fewer bits has a step 2^missing as wide.
+        let missing = f64::from(adc.bits) - adc.effective_bits();
+        (pxfm::f_exp2(2.0 * missing) - 1.0) / 12.0
+    }
+
     /// What a squared error of an output costs.
     fn importance(&self, output: usize) -> f64 {
         self.inputs.importance.map_or(1.0, |importance| importance[output])
@@ -215,10 +223,7 @@ impl<'a> Lowering<'a> {
             .sum();
         let input_steps: f64 = self.symbol_weights.iter().sum();
         let steps = sum(|readings| readings.steps);
-        let adc = &self.chip.adc;
-        // An ideal converter of fewer bits has a step 2^missing as wide.
-        let missing = f64::from(adc.bits) - adc.effective_bits();
-        let converter = (pxfm::f_exp2(2.0 * missing) - 1.0) / 12.0 * steps;
+        let converter = self.step_noise() * steps;
         let beyond = square_wide(self.options.read_noise) * sum(|readings| readings.units);
         let relative = |error: f64| if signal > 0.0 { error / signal } else { 0.0 };
         Parts {

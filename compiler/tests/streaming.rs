@@ -9,7 +9,9 @@ use litecore_compiler::{
 };
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, Dtype, write_dir};
-use litecore_model::{ExpertKey, ModelConfig, RoutingConfig, Seed128, Tensor, TierConfig, TierId};
+use litecore_model::{
+    AttentionConfig, ExpertKey, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId,
+};
 use litecore_types::chip::{ChipDescription, builtin, builtin_text};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -130,11 +132,15 @@ fn large() -> ModelConfig {
         attention_window: 8,
         rope_theta: 10_000.0,
         norm_epsilon: 1e-5,
+        attention: AttentionConfig::default(),
+        tied_head: false,
+        end_tokens: Vec::new(),
         routing: RoutingConfig {
             tiers_per_token: 1,
             groups_per_tier: 1,
             experts_per_group: 1,
             seed: Seed128::default(),
+            rule: RoutingRule::Levels,
         },
         tiers: (0..TIERS).map(tier).collect(),
     }

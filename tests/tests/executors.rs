@@ -151,7 +151,7 @@ fn predicted_cycles_are_simulated_cycles() {
 fn the_model_learnt_and_light_keeps_it() {
     let fixture = Fixture::embedded("ref-64-eo");
     let heldout = litecore_train::corpus::embedded_heldout_text();
-    let text = &heldout.as_bytes()[..1500];
+    let text = &heldout.as_bytes()[..3000];
     let score = |executor: &mut dyn Executor| {
         let mask = TierMask::all(fixture.dense.config());
         let mut session = Session::new(&fixture.dense, mask, Seed(0), 0);

@@ -49,7 +49,9 @@ impl Sample {
         let mut up = matrix(1, hidden, width);
         for (row, weights) in up.chunks_exact_mut(width).enumerate() {
             let factor = if row % 7 == 3 { loud } else { 1.0 };
-            weights.iter_mut().for_each(|weight| *weight *= factor);
+            for weight in weights {
+                *weight *= factor;
+            }
         }
         Self { gate: matrix(0, hidden, width), up, down: matrix(2, width, hidden), width, hidden }
     }

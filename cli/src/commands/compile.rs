@@ -21,6 +21,7 @@ use litecore_types::chip::timing::Engine;
 use litecore_types::program::VerifiedProgram;
 use report::{BATCHES, ReportWriter};
 use serde::Serialize;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +100,7 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
         return Err(error);
     }
     let files = report.map(ReportWriter::finish).transpose()?.unwrap_or_default();
-    summary.print(&name, &chip, options.passes, out, files, console);
+    summary.print(&name, &chip, options.passes, out, &files, console);
     Ok(())
 }
 
@@ -247,7 +248,7 @@ impl Summary<'_> {
         chip: &NamedChip,
         passes: PassSet,
         out: &Path,
-        report: Vec<PathBuf>,
+        report: &[PathBuf],
         console: &Console,
     ) {
         let header = ["tokens in one run", "predicted time", "per token", "mostly waits for"];
@@ -278,7 +279,7 @@ impl Summary<'_> {
             report.out
         );
         if !report.report.is_empty() {
-            text.push_str(&format!("report: {}\n", report.report.join(", ")));
+            _ = writeln!(text, "report: {}", report.report.join(", "));
         }
         console.result(&report, &text);
     }

@@ -168,7 +168,9 @@ fn orthonormalise(basis: &mut [f64], rank: usize) {
         }
         let power: f64 = column.iter().map(|value| value * value).sum();
         let scale = if power > 1e-24 * before { 1.0 / power.sqrt() } else { 0.0 };
-        column.iter_mut().for_each(|value| *value *= scale);
+        for value in column.iter_mut() {
+            *value *= scale;
+        }
     }
     for (r, column) in columns.iter().enumerate() {
         for (row, value) in column.iter().enumerate() {

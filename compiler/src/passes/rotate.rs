@@ -112,7 +112,9 @@ impl VectorChange {
         let mut out = vec![0.0; weights.len()];
         out.par_chunks_exact_mut(len).zip(weights.par_chunks_exact(len)).for_each(|(out, row)| {
             codes::rotate(row, &undo, self.block as usize, out);
-            out.iter_mut().for_each(|weight| *weight *= norm);
+            for weight in out {
+                *weight *= norm;
+            }
         });
         out
     }

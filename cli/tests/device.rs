@@ -81,7 +81,9 @@ fn an_emulated_card_conforms_and_takes_one_client_after_the_other() {
         assert_eq!((code, &info["link"]), (Some(0), &face.into()), "{info:#}");
         let boots = info["boots"].as_u64().expect("a number");
         let (reset, code) = json(&["device", "reset", "--device", &uri]);
-        assert_eq!((code, reset["boots"].as_u64()), (Some(0), Some(boots + 1)));
+        // A PCI function also starts over when its client leaves, as when the kernel lets it go.
+        let starts = if face == "serial" { 1 } else { 2 };
+        assert_eq!((code, reset["boots"].as_u64()), (Some(0), Some(boots + starts)), "{face}");
         assert_eq!(emulator.interrupt(), Some(0));
         assert!(fs::symlink_metadata(folder.path().join("card")).is_err(), "it cleans up");
     }

@@ -110,7 +110,9 @@ fn serial_of(handle: &DeviceHandle<Context>, device: &Device<Context>) -> Option
 
 fn open_port(name: &UsbName) -> rusb::Result<(Port, Option<String>)> {
     let mut refused = rusb::Error::NoDevice;
-    for device in Context::new()?.devices()?.iter() {
+    // A system without USB has no such device either.
+    let context = Context::new().map_err(|_| rusb::Error::NoDevice)?;
+    for device in context.devices()?.iter() {
         let Ok(descriptor) = device.device_descriptor() else { continue };
         if (descriptor.vendor_id(), descriptor.product_id()) != (name.vendor, name.product) {
             continue;

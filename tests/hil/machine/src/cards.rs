@@ -26,8 +26,6 @@ pub(crate) struct CardPlan {
 pub(crate) enum Port {
     /// The PCI Express root, at this device number.
     Pci(u8),
-    /// A PCI Express slot that it can be pulled out of.
-    Slot,
     /// The USB host controller.
     Usb,
     /// The same, as a modem.
@@ -44,7 +42,7 @@ impl Port {
     /// What stands before the colon of `--listen`.
     fn face(self) -> &'static str {
         match self {
-            Self::Pci(_) | Self::Slot => "vfio-user",
+            Self::Pci(_) => "vfio-user",
             Self::Usb => "usb-redir",
             Self::Modem => "usb-redir-acm",
             Self::Uart | Self::Ftdi => "serial",

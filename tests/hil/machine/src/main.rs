@@ -8,14 +8,12 @@ mod image;
 mod modules;
 mod newc;
 mod qemu;
-mod qmp;
 mod report;
 mod suite;
 
-use cards::{Card, Port};
+use cards::Card;
 use console::Transcript;
-use qemu::{IN_SLOT, Machine};
-use qmp::Qmp;
+use qemu::Machine;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -108,30 +106,11 @@ fn run_share(given: &Given, machine: &Machine) -> io::Result<Transcript> {
     for plan in machine.share.cards {
         cards.push(Card::start(&given.litecore, CHIP, *plan, &machine.cards)?);
     }
-    let mut transcript = console::run(machine, LIMIT, &mut |asked| {
-        orders(machine, asked).map_err(|error| error.to_string())
-    })?;
+    let mut transcript = console::run(machine, LIMIT)?;
     for card in &cards {
         transcript.log.extend(card.said());
     }
     Ok(transcript)
-}
-
-/// Does to the machine what its guest asks for.
-fn orders(machine: &Machine, asked: &str) -> io::Result<()> {
-    let slot = machine.share.cards.iter().find(|card| card.port == Port::Slot);
-    let card = slot.ok_or_else(|| io::Error::other("this machine has no slot"))?.name;
-    let mut qmp = Qmp::connect(&machine.qmp())?;
-    match asked {
-        "unplug" => {
-            qmp.order(&format!(r#"{{"execute":"device_del","arguments":{{"id":"{card}"}}}}"#))
-        }
-        "plug" => {
-            let device = machine.pci_card(card, IN_SLOT);
-            qmp.order(&format!(r#"{{"execute":"device_add","arguments":{device}}}"#))
-        }
-        _ => Err(io::Error::other("no such order")),
-    }
 }
 
 /// Compiles the embedded model, and says what it writes on the same card without any transport.

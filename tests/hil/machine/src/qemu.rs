@@ -20,9 +20,6 @@ pub(crate) struct Machine {
     pub(crate) share: Share,
 }
 
-/// Where a card sits that can be pulled out.
-pub(crate) const IN_SLOT: &str = "\"bus\":\"slot\"";
-
 /// Where QEMU's own libraries look for its modules, on systems that have a QEMU installed.
 const SYSTEM_MODULES: &str = "/usr/lib/x86_64-linux-gnu/qemu";
 /// Enough for kernel, modules, the guest's program, a small model and the cards' arenas.
@@ -67,7 +64,7 @@ impl Machine {
             self.plug(&mut command, card);
         }
         self.kernel(&mut command);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -77,12 +74,12 @@ impl Machine {
         let socket = format!("socket,id={name},path={}", path.display());
         match card.port {
             Port::Pci(at) => {
-                command.arg("-device").arg(self.pci_card(name, &format!("\"addr\":\"{at}\"")));
-            }
-            Port::Slot => {
-                command.args(["-device", "pcie-root-port,id=slot,chassis=1,slot=1", "-device"]);
-                command.arg(self.pci_card(name, IN_SLOT)).arg("-qmp");
-                command.arg(format!("unix:{},server=on,wait=off", self.qmp().display()));
+                // Only this form of the argument takes a socket.
+                command.arg("-device").arg(format!(
+                    "{{\"driver\":\"vfio-user-pci\",\"addr\":\"{at}\",\
+                     \"socket\":{{\"type\":\"unix\",\"path\":\"{}\"}}}}",
+                    path.display()
+                ));
             }
             Port::Usb | Port::Modem => {
                 command.arg("-chardev").arg(socket).arg("-device");
@@ -101,21 +98,6 @@ impl Machine {
                 command.arg(format!("virtserialport,chardev={name},name={name}"));
             }
         }
-    }
-
-    /// Where the slot's machine takes orders.
-    pub(crate) fn qmp(&self) -> PathBuf {
-        self.cards.join("qmp")
-    }
-
-    /// A PCI card, as QEMU takes it on its command line and in orders.
-    pub(crate) fn pci_card(&self, name: &str, place: &str) -> String {
-        let path = self.cards.join(name);
-        format!(
-            "{{\"driver\":\"vfio-user-pci\",\"id\":\"{name}\",{place},\
-             \"socket\":{{\"type\":\"unix\",\"path\":\"{}\"}}}}",
-            path.display()
-        )
     }
 
     fn kernel(&self, command: &mut Command) {

@@ -46,11 +46,21 @@ fn passes_are_listed_in_order_with_their_switches() {
 fn a_report_says_what_the_machine_does_and_viewers_open_its_timeline() {
     let folder = tempfile::tempdir().expect("a folder");
     let (out, dir) = (folder.path().join("model"), folder.path().join("report"));
-    let args = ["compile", "--out", text(&out), "--report", text(&dir), "--without", "gain"];
+    let args = [
+        "compile",
+        "--out",
+        text(&out),
+        "--report",
+        text(&dir),
+        "--without",
+        "gain",
+        "--with",
+        "equalise",
+    ];
     let summary = json(&args);
     assert_eq!(summary["programs"], 72);
     let on = summary["passes"].as_array().expect("a list");
-    assert!(!on.contains(&"gain".into()) && on.contains(&"equalise".into()));
+    assert!(!on.contains(&"gain".into()) && on.contains(&"equalise".into()) && on.len() == 8);
 
     let report: Value =
         serde_json::from_slice(&fs::read(dir.join("report.json")).expect("there")).expect("JSON");
@@ -125,7 +135,7 @@ fn a_compiled_model_keeps_its_answers_whatever_passes_made_it() {
     for choices in [
         &["--with", "fold", "--with", "rotate"][..],
         &["--with", "low-rank", "--with", "tile-sparsity", "--error-budget", "1e-3"],
-        &["--without", "equalise", "--without", "clip"],
+        &["--with", "equalise", "--without", "clip"],
         &["--target-snr", "40"],
     ] {
         let other = score(choices);

@@ -68,7 +68,11 @@ pub fn compile_expert(
     let count = usize::try_from(macs).unwrap_or(usize::MAX);
 
     let samples = Samples::choose(name, samples, width, count, options)?;
-    let limits = Limits { weight: chip.weight_limit(), input: chip.input_limit() };
+    let limits = Limits {
+        weight: chip.weight_limit(),
+        input: chip.input_limit(),
+        read_noise: options.read_noise,
+    };
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     // The samples must be numbers before anything is made of them.
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;

@@ -6,8 +6,8 @@
 //!
 //! Samples never show all that will come. So one sum in eight ([`SHARE`]) also counts as if it were
 //! [`HEADROOM`] times as large, with what would then be cut off. On sums that come nowhere near the
-//! end of the range this changes nothing. The converter's own noise counts too, in steps: it weighs
-//! against coarse ones.
+//! end of the range this changes nothing. The converter's own noise is left out on purpose: what a
+//! finer step saves of it, what is cut off costs again, and more reads take noise away but no clipping.
 
 use std::ops::RangeInclusive;
 
@@ -39,8 +39,6 @@ pub(crate) struct WeightedSums<'a> {
     pub(crate) symbol_weights: &'a [f64],
     /// One per output.
     pub(crate) output_weights: &'a [f64],
-    /// Variance of the converter's own noise, in squared steps: a coarse step is a noisy one too.
-    pub(crate) step_noise: f64,
 }
 
 /// Chooses the shift with the least squared error over the sums, of those that use the range: a shift
@@ -60,8 +58,7 @@ pub(crate) fn choose_shift(
     let mut best: Option<(f64, GainChoice)> = None;
     for shift in (*shifts.start()..=start).rev() {
         let (beyond, choice) = read(sums, shift, adc_bits);
-        let noise = 12.0 * sums.step_noise * rounding(sums, shift);
-        let robust = choice.squared_error + beyond + noise;
+        let robust = choice.squared_error + beyond;
         if best.as_ref().is_none_or(|(least, _)| robust < *least) {
             best = Some((robust, choice));
         } else if best.as_ref().is_some_and(|(least, _)| beyond > *least) {
@@ -96,7 +93,7 @@ pub(crate) fn at_shift(sums: WeightedSums<'_>, shift: u8, adc_bits: u8) -> GainC
 
 /// What one shift makes of the sums; and, first, the error of what headroom would cut off.
 fn read(weighted: WeightedSums<'_>, shift: u8, adc_bits: u8) -> (f64, GainChoice) {
-    let WeightedSums { sums, symbol_weights, output_weights, .. } = weighted;
+    let WeightedSums { sums, symbol_weights, output_weights } = weighted;
     let outputs = output_weights.len();
     let mut reading = vec![0; sums.len()];
     litecore_kernels::codes::requantise_all(sums, shift, adc_bits, &mut reading);
@@ -149,12 +146,7 @@ mod tests {
     fn choose(sums: &[i32], shifts: RangeInclusive<u8>, adc_bits: u8) -> GainChoice {
         let symbol_weights = vec![1.0; sums.len()];
         choose_shift(
-            WeightedSums {
-                sums,
-                symbol_weights: &symbol_weights,
-                output_weights: &[1.0],
-                step_noise: 0.0,
-            },
+            WeightedSums { sums, symbol_weights: &symbol_weights, output_weights: &[1.0] },
             shifts,
             adc_bits,
         )
@@ -232,19 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn a_noisy_converter_prefers_finer_steps() {
-        // A Gaussian that four bits hold at shift 8 (4.5 sigma) or cut at shift 7 (2.2 sigma).
-        let sums = gaussian_sums(455.0, 4000);
-        let symbol_weights = vec![1.0; 4000];
-        let choose = |step_noise| {
-            let (symbol_weights, output_weights) = (&symbol_weights, &[1.0]);
-            let sums = WeightedSums { sums: &sums, symbol_weights, output_weights, step_noise };
-            choose_shift(sums, 0..=12, 4).shift
-        };
-        assert_eq!((choose(0.0), choose(1.0)), (8, 7));
-    }
-
-    #[test]
     fn errors_count_by_what_they_do_to_the_outputs() {
         // One loud symbol that needs shift 2, many quiet ones that shift 0 reads exactly.
         let mut sums = vec![3; 400];
@@ -253,12 +232,8 @@ mod tests {
             let mut symbol_weights = vec![1.0; 400];
             symbol_weights[0] = loud;
             let output_weights = &[1.0];
-            let sums = WeightedSums {
-                sums: &sums,
-                symbol_weights: &symbol_weights,
-                output_weights,
-                step_noise: 0.0,
-            };
+            let sums =
+                WeightedSums { sums: &sums, symbol_weights: &symbol_weights, output_weights };
             choose_shift(sums, 0..=4, 8)
         };
         assert_eq!(choose(1.0).shift, 2);

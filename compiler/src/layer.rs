@@ -174,7 +174,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Variance of the converter's own noise, in squared steps.
-    pub(crate) fn step_noise(&self) -> f64 {
+    fn step_noise(&self) -> f64 {
         let adc = &self.chip.adc;
         // An ideal converter of fewer bits has a step 2^missing as wide.
         let missing = f64::from(adc.bits) - adc.effective_bits();

@@ -41,7 +41,11 @@ pub fn compile_linear(
     let matrix = Matrix { name, weights, outputs, inputs };
     matrix.check()?;
     let samples = Samples::choose(name, samples, inputs, weights.len(), options)?;
-    let limits = Limits { weight: chip.weight_limit(), input: chip.input_limit() };
+    let limits = Limits {
+        weight: chip.weight_limit(),
+        input: chip.input_limit(),
+        read_noise: options.read_noise,
+    };
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     let mut x = QuantisedRows::new(name, &samples.values, inputs, limits.input)?;
     let exact = Exact::new(matrix).product(&samples.values);

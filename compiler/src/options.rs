@@ -22,7 +22,8 @@ pub struct CompileOptions {
     /// towards. Default: none.
     pub target_snr_db: Option<f64>,
     /// Noise of one read beyond the converter's own, as a standard deviation in units of the exact
-    /// sum: shot noise, amplifiers. Only [`Pass::Split`] asks. Default: 0.
+    /// sum: shot noise, amplifiers. What [`Pass::Equalise`], [`Pass::Fold`], [`Pass::Rotate`] and
+    /// [`Pass::Split`] reckon with. Default: 0.
     pub read_noise: f64,
 }
 

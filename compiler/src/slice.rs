@@ -188,7 +188,6 @@ impl<'a> SlicePlan<'a> {
             sums: &sums,
             symbol_weights: &self.lowering.symbol_weights,
             output_weights: &self.output_weights,
-            step_noise: self.lowering.step_noise(),
         };
         let choice = if options.has(Pass::Gain) {
             choose_shift(weighted, shifts, chip.adc.bits)

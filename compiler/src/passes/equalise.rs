@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use litecore_kernels::normal::standard_normals;
 
-    const LIMITS: Limits = Limits { weight: 127, input: 127 };
+    const LIMITS: Limits = Limits { weight: 127, input: 127, read_noise: 0.0 };
 
     fn normals(key: u64, count: usize) -> Vec<f32> {
         let mut values = vec![0.0; count];

@@ -151,8 +151,10 @@ impl Pass {
     /// Whether it can be switched, and how it stands by default.
     pub fn switch(self) -> Switch {
         match self {
-            Self::Equalise | Self::Clip | Self::Split | Self::Gain | Self::Packing => Switch::On,
-            Self::Fold | Self::Rotate | Self::LowRank | Self::TileSparsity => Switch::Off,
+            Self::Clip | Self::Split | Self::Gain | Self::Packing => Switch::On,
+            Self::Fold | Self::Equalise | Self::Rotate | Self::LowRank | Self::TileSparsity => {
+                Switch::Off
+            }
             Self::Quantise | Self::Tile | Self::Schedule | Self::Emit => Switch::Always,
         }
     }
@@ -261,7 +263,7 @@ mod tests {
     #[test]
     fn switches_start_at_their_defaults() {
         let set = PassSet::default();
-        assert!(set.has(Pass::Equalise) && set.has(Pass::Emit) && !set.has(Pass::LowRank));
+        assert!(set.has(Pass::Gain) && set.has(Pass::Emit) && !set.has(Pass::LowRank));
         assert!(set.with(Pass::LowRank).has(Pass::LowRank));
         assert!(!set.without(Pass::Clip).expect("a choice").has(Pass::Clip));
         assert_eq!(set.without(Pass::Tile), Err(NeededPass { pass: Pass::Tile }));

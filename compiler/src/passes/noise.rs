@@ -1,4 +1,4 @@
-//! What rounding to codes will cost a product, in closed form.
+//! What rounding to codes and reading with noise will cost a product, in closed form.
 //!
 //! A quantiser with step `s` adds `s² / 12` to every value. Over the samples, the outputs of
 //! `y = W x` then err by
@@ -6,6 +6,7 @@
 //! ```text
 //! weights   Σ_x |x|² · Σ_j step_j² / 12        step_j = max |row j| / limit
 //! inputs    Σ_x step_x² / 12 · Σ_jk w_jk²      step_x = max |x| / limit
+//! reads     Σ_x step_x² · Σ_j step_j² · σ²     σ: noise of a read, in units of the exact sum
 //! ```
 //!
 //! The converter's own rounding follows the gain, which follows the sums: it is the same before and
@@ -20,13 +21,17 @@ pub(crate) struct RoundingError {
     pub(crate) weights: f64,
     /// What the inputs' rounding makes.
     pub(crate) inputs: f64,
+    /// What the noise of the readings makes.
+    pub(crate) reads: f64,
 }
 
-/// The largest codes of weights and inputs.
+/// The largest codes of weights and inputs, and how noisy a read is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) weight: i32,
     pub(crate) input: i32,
+    /// Noise of one read, as a standard deviation in units of the exact sum.
+    pub(crate) read_noise: f64,
 }
 
 impl RoundingError {
@@ -50,12 +55,16 @@ impl RoundingError {
             .zip(product.factors)
             .map(|(power, factor)| power / square(*factor))
             .sum();
-        Self { weights: power * row_steps / 12.0, inputs: input_steps / 12.0 * weight_power }
+        Self {
+            weights: power * row_steps / 12.0,
+            inputs: input_steps / 12.0 * weight_power,
+            reads: square(limits.read_noise) * input_steps * row_steps,
+        }
     }
 
-    /// Both together.
+    /// All together.
     pub(crate) fn total(self) -> f64 {
-        self.weights + self.inputs
+        self.weights + self.inputs + self.reads
     }
 }
 
@@ -98,7 +107,7 @@ mod tests {
         for (weight, input) in [(127, 127), (7, 127), (127, 15)] {
             let factors = vec![1.0; inputs];
             let product = Scaled::new(&w, inputs, &x, &factors);
-            let predicted = RoundingError::of(&product, Limits { weight, input });
+            let predicted = RoundingError::of(&product, Limits { weight, input, read_noise: 0.0 });
             let (w_codes, x_codes) = (rounded(&w, inputs, weight), rounded(&x, inputs, input));
             let mut measured = 0.0;
             for symbol in 0..rows {

@@ -10,7 +10,9 @@ use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_mode
 use litecore_kernels::codes;
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, CheckpointError, Dtype, WriteError, write_dir};
-use litecore_model::{AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId};
+use litecore_model::{
+    AttentionConfig, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId,
+};
 use litecore_types::chip::ChipDescription;
 use rayon::prelude::*;
 use serde::Serialize;

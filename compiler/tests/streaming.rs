@@ -10,7 +10,8 @@ use litecore_compiler::{
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, Dtype, write_dir};
 use litecore_model::{
-    AttentionConfig, ExpertKey, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor, TierConfig, TierId,
+    AttentionConfig, ExpertKey, ModelConfig, RoutingConfig, RoutingRule, Seed128, Tensor,
+    TierConfig, TierId,
 };
 use litecore_types::chip::{ChipDescription, builtin, builtin_text};
 use std::collections::BTreeMap;
@@ -119,7 +120,7 @@ const EXPERT_WIDTH: usize = 512;
 /// A model whose weights take 200 MB in f32.
 fn large() -> ModelConfig {
     let tier = |index| {
-        let id = TierId::new(&format!("t{index}")).expect("a plain word");
+        let id = TierId::new(format!("t{index}")).expect("a plain word");
         TierConfig::new(id, 1, EXPERTS, EXPERT_WIDTH)
     };
     ModelConfig {

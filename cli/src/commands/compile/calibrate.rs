@@ -20,28 +20,21 @@ const CHUNK: usize = 4096;
 /// The inputs of each expert on `text`, rows × width, at most [`ROWS`] of them.
 ///
 /// The text goes through the model layer by layer; an expert's weights are read when it is asked
-/// and given back after it has answered, so that a model larger than memory can be read too. A
-/// model whose tokens are not bytes cannot read a text here: none of its experts gets inputs.
+/// and given back after it has answered, so that a model larger than memory can be read too.
 pub(super) fn inputs(
     checkpoint: &Checkpoint,
     text: &[u8],
     console: &Console,
 ) -> Result<BTreeMap<ExpertPlace, Vec<f32>>, CliError> {
-    let dense = match DenseModel::from_checkpoint(checkpoint) {
-        Ok(dense) => dense,
-        Err(RuntimeError::Vocabulary { .. }) => {
-            console.say("its tokens are not bytes: gains are chosen on Gaussian inputs");
-            return Ok(BTreeMap::new());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let dense = DenseModel::from_checkpoint(checkpoint)?;
+    let tokens = checkpoint.tokenizer()?.encode(&String::from_utf8_lossy(text))?.tokens;
     let mut experts = OnDemand { checkpoint };
     let mut recorder = InputRecorder::new(&mut experts, ROWS);
     let mask = TierMask::all(dense.config());
-    let progress = console.progress("reading calibration text", text.len());
+    let progress = console.progress("reading calibration text", tokens.len());
     let mut session = Session::new(&dense, mask, dense.config().routing.seed, 0);
-    for (index, chunk) in text.chunks(CHUNK).enumerate() {
-        session.forward(chunk, &mut recorder)?;
+    for (index, chunk) in tokens.chunks(CHUNK).enumerate() {
+        session.forward_tokens(chunk, &mut recorder)?;
         progress.set(index * CHUNK);
     }
     Ok(recorder.into_inputs())

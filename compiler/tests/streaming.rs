@@ -117,7 +117,7 @@ const EXPERT_WIDTH: usize = 512;
 /// A model whose weights take 200 MB in f32.
 fn large() -> ModelConfig {
     let tier = |index| {
-        let id = TierId::new(&format!("t{index}")).expect("a plain word");
+        let id = TierId::new(format!("t{index}")).expect("a plain word");
         TierConfig::new(id, 1, EXPERTS, EXPERT_WIDTH)
     };
     ModelConfig {

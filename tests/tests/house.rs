@@ -47,7 +47,7 @@ const UNCHANGED_ONLY: [(&str, &str); 1] = [("serialport", "MPL-2.0")];
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(vec!["--locked".into(), "--offline".into()])
+        .other_options(vec!["--locked".into()])
         .exec()
         .expect("cargo metadata")
 }

@@ -241,7 +241,7 @@ pub(crate) struct LinkSettings {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Device {
     /// `sim:CHIP[?seed=N&noise=off]`, where CHIP is a shipped name or a TOML file, or a card:
-    /// serial:PORT, usb:VID:PID[:SERIAL], pcie:ADDRESS, vfio-user:SOCKET; left out,
+    /// serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
     /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
     #[arg(long, value_name = "URI")]
     pub(crate) device: Option<DeviceUri>,
@@ -407,7 +407,7 @@ pub(crate) enum DeviceCommand {
 /// Which card.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Card {
-    /// serial:PORT, usb:VID:PID[:SERIAL], pcie:0000:01:00.0 or vfio-user:SOCKET.
+    /// serial:PORT, usb:VID:PID:SERIAL, pcie:0000:01:00.0 or vfio-user:SOCKET.
     #[arg(long = "device", value_name = "URI")]
     pub(crate) uri: DeviceUri,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 //!
 //! * [`SimDevice`] stands behind the ordinary device seam.
 //! * [`optics`] turns the chip description into noise in units of the exact sum.
-//! * [`array`] is the array of cells, and the array of lanes where both operands are streamed.
+//! * [`mod@array`] is the array of cells, and the array of lanes where both operands are streamed.
 //! * [`events`] plays a program as discrete events.
 //! * [`budget`] predicts in closed form what [`SimDevice`] shows by experiment.
 //!

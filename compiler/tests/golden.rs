@@ -5,7 +5,7 @@ mod problem;
 
 use litecore_compiler::{CompileOptions, ExpertWeights, compile_expert, compile_linear};
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::{Program, VerifiedProgram};
+use litecore_types::program::{Program, Step, VerifiedProgram};
 use std::path::PathBuf;
 
 fn check(name: &str, program: &VerifiedProgram, chip: &ChipDescription) {
@@ -58,5 +58,12 @@ fn a_linear_layer_in_parts() {
     let compiled = compile_linear(&chip, "in parts", &weights, 3, 10, &[], &options);
     let program = compiled.expect("small").program;
     assert!(program.steps.iter().any(|step| step.symbols.from == 8), "parts of eight");
+    // Short runs look at a part of it: all that they have work in, and no more.
+    for symbols in 1..=24 {
+        let works = |step: &Step| step.symbols.count_in(symbols) > 0;
+        let last = program.steps.iter().rposition(works).expect("something is done");
+        assert_eq!(program.steps_in_reach(symbols).len(), last + 1, "{symbols} symbols");
+    }
+    assert!(program.steps_in_reach(8).len() < program.steps_in_reach(24).len());
     check("linear-in-parts.program", &program, &chip);
 }

@@ -5,9 +5,10 @@ use crate::events::{self, Schedule, StepSpan};
 use crate::noise::stream_keys;
 use litecore_hal::{Capabilities, Device, DeviceError, ImageId, RunOutcome, RunRequest, Telemetry};
 use litecore_kernels::program::{ExecuteError, Workspace, execute};
-use litecore_types::Seed;
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
+use litecore_types::{Cycles, EnergyLedger, Seed};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a simulated card is like beyond its chip model.
@@ -41,8 +42,8 @@ pub struct SimDevice {
 struct Image {
     program: Arc<VerifiedProgram>,
     stream_keys: Vec<u64>,
-    /// Durations do not depend on data, so runs of one length share one schedule.
-    last_schedule: Option<(u64, Schedule)>,
+    /// Time and energy by number of symbols: they do not depend on data.
+    costs: BTreeMap<u64, (Cycles, EnergyLedger)>,
 }
 
 impl SimDevice {
@@ -112,7 +113,7 @@ impl Device for SimDevice {
         self.images.push(Some(Image {
             stream_keys: stream_keys(&program, self.options.seed),
             program,
-            last_schedule: None,
+            costs: BTreeMap::new(),
         }));
         self.telemetry.images += 1;
         Ok(image)
@@ -148,18 +149,18 @@ impl Device for SimDevice {
             },
         )?;
         let symbols = symbols as u64;
-        if image.last_schedule.as_ref().is_none_or(|(length, _)| *length != symbols) {
-            image.last_schedule = Some((symbols, events::simulate(program, &self.chip, symbols)));
+        if self.options.record_timeline || !image.costs.contains_key(&symbols) {
+            let Schedule { cycles, ledger, timeline, .. } =
+                events::simulate(program, &self.chip, symbols);
+            image.costs.insert(symbols, (cycles, ledger));
+            self.last_timeline = self.options.record_timeline.then_some(timeline);
         }
-        let (_, schedule) = image.last_schedule.as_ref().expect("it was just put there");
-        if self.options.record_timeline {
-            self.last_timeline = Some(schedule.timeline.clone());
-        }
+        let (cycles, energy) = image.costs[&symbols].clone();
         self.telemetry.runs += 1;
         self.telemetry.symbols += symbols;
-        self.telemetry.cycles += schedule.cycles;
+        self.telemetry.cycles += cycles;
         self.telemetry.parked = false;
-        Ok(RunOutcome { outputs, cycles: schedule.cycles, energy: Some(schedule.ledger.clone()) })
+        Ok(RunOutcome { outputs, cycles, energy: Some(energy) })
     }
 
     fn telemetry(&mut self) -> Result<Telemetry, DeviceError> {

@@ -91,7 +91,7 @@ pub fn execute<A: Arithmetic>(
     workspace.prepare(program, symbols);
     outputs.clear();
     outputs.resize(symbols * program.output_len(), 0.0);
-    for (step, index) in program.steps.iter().zip(0..) {
+    for (step, index) in program.steps_in_reach(symbols as u64).iter().zip(0..) {
         let index = StepIndex(index);
         let part = part_of(step.symbols, symbols);
         if part.is_empty() {

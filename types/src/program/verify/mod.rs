@@ -24,13 +24,17 @@ mod banks;
 mod buffers;
 mod operands;
 
-use super::{Action, BufferId, Finished, Program, StepIndex, Symbols, TileId, Violation};
+use super::{Action, BufferId, Finished, Program, Step, StepIndex, Symbols, TileId, Violation};
 use crate::chip::{ChipDescription, Readout};
 use std::ops::Deref;
 
 /// A program that passed the verifier for one chip model. Only such a program can be loaded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VerifiedProgram(Program);
+pub struct VerifiedProgram {
+    program: Program,
+    /// For each step, the lowest first symbol of it and of all steps behind it: ascending.
+    reach: Vec<u64>,
+}
 
 impl VerifiedProgram {
     /// Checks `program` against `chip`.
@@ -38,14 +42,29 @@ impl VerifiedProgram {
     /// Errors: every violation, in step order, ahead of anything a device would refuse.
     pub fn new(program: Program, chip: &ChipDescription) -> Result<Self, Vec<Violation>> {
         let violations = Verifier::new(&program, chip).run();
-        if violations.is_empty() { Ok(Self(program)) } else { Err(violations) }
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let mut reach: Vec<u64> = program.steps.iter().map(|step| step.symbols.from).collect();
+        for index in (1..reach.len()).rev() {
+            reach[index - 1] = reach[index - 1].min(reach[index]);
+        }
+        Ok(Self { program, reach })
+    }
+
+    /// The steps up to the last one that a run of so many symbols has work for. Some of them may
+    /// have none.
+    ///
+    /// A program is laid out for its largest run; a short one need not look at all of it.
+    pub fn steps_in_reach(&self, symbols: u64) -> &[Step] {
+        &self.program.steps[..self.reach.partition_point(|&from| from < symbols)]
     }
 }
 
 impl Deref for VerifiedProgram {
     type Target = Program;
     fn deref(&self) -> &Program {
-        &self.0
+        &self.program
     }
 }
 

@@ -327,6 +327,10 @@ pub(crate) struct Sim {
     /// Symbols in all; left out, 4096, or fewer where cells are so many that it would take minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SYMBOLS_MAX))]
     pub(crate) symbols: Option<u64>,
+    /// Columns of each chip that are realised, the first so many, with all their rows and the light of
+    /// the whole array; left out, all, or fewer where an array has more than two million cells.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) columns: Option<u64>,
     /// Chips of the model the symbols are spread over, each with cells and a tile of its own; left
     /// out, enough that static errors average out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]

@@ -11,6 +11,7 @@
 #[macro_use]
 mod isa;
 
+pub mod cells;
 pub mod codes;
 pub mod math;
 pub mod normal;

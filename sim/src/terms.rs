@@ -256,6 +256,17 @@ impl Term {
         }
     }
 
+    /// What its strength means, without the keys that set it.
+    pub fn meaning(self) -> &'static str {
+        self.help().split_once(": ").map_or(self.help(), |(meaning, _)| meaning)
+    }
+
+    /// Whether a key of the chip description, as `section.key`, is among those that set it.
+    pub fn is_set_by(self, key: &str) -> bool {
+        let in_key = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
+        self.help().split(|c: char| !in_key(c)).any(|word| word == key)
+    }
+
     /// The term of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|term| term.name() == name)
@@ -361,6 +372,49 @@ impl FromStr for Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_term_says_what_its_strength_means() {
+        for term in Term::ALL {
+            let meaning = term.meaning();
+            let has = |words: &[&str]| words.iter().any(|word| meaning.contains(word));
+            let name = term.name();
+            assert!(has(&["static", "dynamic", "deterministic"]), "{name}: {meaning}");
+            assert!(has(&["absolute", "relative", "a fraction of"]), "{name}: {meaning}");
+            assert!(has(&["per ", "common to all", "of the symbols"]), "{name}: {meaning}");
+        }
+    }
+
+    #[test]
+    fn every_term_is_set_by_keys_that_descriptions_have() {
+        use litecore_types::chip::builtin_text;
+        // A ring pair and a film beside the keys of every chip.
+        let texts = ["ref-64-eo", "litecore-datacenter"].map(|name| builtin_text(name).unwrap());
+        let mut keys = Vec::new();
+        for text in texts {
+            let mut section = "";
+            for line in text.lines() {
+                if let Some(name) = line.strip_prefix('[') {
+                    section = name.trim_end_matches(']');
+                } else if let Some((key, _)) = line.split_once(" =") {
+                    keys.push(format!("{section}.{key}"));
+                }
+            }
+        }
+        for film in ["level_bits", "write_error", "drift_per_decade"] {
+            keys.push(format!("phase_change.{film}"));
+        }
+        for term in Term::ALL {
+            assert!(keys.iter().any(|key| term.is_set_by(key)), "{}", term.name());
+            let (_, stated) = term.help().split_once(": ").unwrap();
+            let words = stated.split([' ', ',', ';']).filter(|word| word.contains('.'));
+            for word in words {
+                assert!(keys.iter().any(|key| key == word), "{}: {word}", term.name());
+            }
+        }
+        assert!(Term::Rin.is_set_by("laser.rin_db_per_hz"));
+        assert!(!Term::Rin.is_set_by("laser.rin_db"));
+    }
 
     #[test]
     fn every_set_reads_back_from_its_text() {

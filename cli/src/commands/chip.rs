@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::named_chip;
+use litecore_sim::Term;
 use litecore_types::chip::{BUILTIN_NAMES, ChipDescription, Override, builtin};
 use serde::Serialize;
 use std::fmt::Write;
@@ -61,36 +62,49 @@ pub(crate) fn parse_override(text: &str) -> Result<Override, CliError> {
 fn describe(chip: &ChipDescription) -> String {
     let rate = chip.clock.symbol_rate_hz.value;
     let cells = (chip.array.inputs * chip.array.outputs) as f64;
-    let mut table = Table::left(["key", "value", "±", "source"]);
+    let mut table = Table::left(["key", "value", "±", "sets", "source"]);
+    let mut meanings = String::new();
     let description = serde_json::to_value(chip).unwrap_or_default();
     for (section, keys) in description.as_object().into_iter().flatten() {
         for (key, value) in keys.as_object().into_iter().flatten() {
             let name = format!("{section}.{key}");
+            let set: Vec<&str> = Term::ALL
+                .into_iter()
+                .filter(|term| term.is_set_by(&name))
+                .map(Term::name)
+                .collect();
+            let set = set.join(", ");
             match (value["value"].as_f64(), value["plus_minus"].as_f64()) {
                 (Some(number), Some(plus_minus)) => table.row([
                     name,
                     plain(number),
                     plain(plus_minus),
+                    set,
                     value["source"].as_str().unwrap_or_default().to_owned(),
                 ]),
                 _ => table.row([
                     name,
                     value.to_string().replace('"', ""),
                     String::new(),
+                    set,
                     String::new(),
                 ]),
             }
         }
     }
+    for term in Term::ALL {
+        _ = writeln!(meanings, "    {:15} {}", term.name(), term.meaning());
+    }
     let load = (2.0 * cells) / chip.weights.load_bytes_per_s.value;
     format!(
-        "{}: {}\n\n{}\n  units are in the keys; ± is one standard uncertainty\n  \
+        "{}: {}\n\n{}\n  units are in the keys; ± is one standard uncertainty; what a key sets:\n{}  \
          a real tile is {} inputs x {} outputs; peak {} per array\n  \
          a tile takes {} to load, as long as {:.0} symbols; gain shifts {} to {}\n  \
          (`litecore chip show {} --toml` prints the file, `litecore chip check {}` what follows)\n",
         chip.name,
         chip.summary,
         table.render(),
+        meanings,
         chip.tile_inputs(),
         chip.tile_outputs(),
         si(2.0 * cells * rate * chip.array.wavelengths as f64, "useful MAC/s"),

@@ -19,7 +19,7 @@ use cost::Cost;
 use experiment::Setup;
 use litecore_sim::Term;
 use litecore_sim::packing::Layout;
-use litecore_types::chip::{ChipDescription, Readout};
+use litecore_types::chip::{ChipDescription, Dataflow, Readout};
 use std::fmt::Write;
 use std::fs;
 
@@ -32,6 +32,8 @@ const CELLS_PASSED: u64 = 1 << 28;
 /// Cells of all chips together, where the user does not say; two chips at least, so that their
 /// difference is known.
 const CELLS: usize = 1 << 23;
+/// Cells of one chip that are realised, where the user does not say: of larger arrays so many columns.
+const CELLS_REALISED: usize = 1 << 21;
 /// Outputs of all chips together over which static errors average out to a tenth of a decibel.
 const OUTPUTS: usize = 8192;
 
@@ -46,14 +48,18 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
             "packing {packing} reads both quadratures: receiver.readout is set to iq"
         ));
     }
+    let columns = match args.columns {
+        Some(columns) => wanted_columns(&chip, columns)?,
+        None => default_columns(&chip),
+    };
+    let cells = (chip.array.inputs * columns).max(1);
     let (symbols, shortened) = match args.symbols {
         Some(symbols) => (symbols, false),
-        None => default_symbols(&chip),
+        None => default_symbols(cells),
     };
     let all_symbols = symbols;
     let symbols = usize::try_from(symbols).unwrap_or(usize::MAX);
-    let cells = (chip.array.inputs * chip.array.outputs).max(1);
-    let enough = (OUTPUTS / chip.array.outputs).clamp(8, 1024).min((CELLS / cells).max(2));
+    let enough = (OUTPUTS / columns).clamp(8, 1024).min((CELLS / cells).max(2));
     let instances = args
         .instances
         .and_then(|count| usize::try_from(count).ok())
@@ -70,9 +76,10 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|source| CliError::Write { path: dir.clone(), source })?;
     }
-    let layout = Layout::new(packing, chip.array.inputs, chip.array.outputs)?;
+    let whole = Layout::new(packing, chip.array.inputs, chip.array.outputs)?;
     let setup = Setup {
-        layout,
+        layout: Layout::new(packing, chip.array.inputs, columns)?,
+        columns,
         terms: args.terms,
         data: args.data,
         symbols,
@@ -84,7 +91,7 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
         chip,
     };
     let findings = setup.run(console)?;
-    let cost = Cost::of(&setup.chip, &layout, all_symbols, findings.shift)?;
+    let cost = Cost::of(&setup.chip, &whole, all_symbols, findings.shift)?;
     let mut report = SimReport::new(&setup, &findings, &cost);
     if let Some(dir) = &args.out {
         let pictures = TilePictures {
@@ -98,11 +105,37 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The columns the user asks for.
+///
+/// Errors: there are not so many, or the array has to be whole.
+fn wanted_columns(chip: &ChipDescription, columns: u64) -> Result<usize, CliError> {
+    let all = chip.array.outputs;
+    let wanted = usize::try_from(columns).unwrap_or(usize::MAX);
+    let whole = chip.array.dataflow == Dataflow::OutputStationary;
+    if wanted > all || (whole && wanted < all) {
+        let most = if whole { "is measured whole" } else { "has no more" };
+        return Err(CliError::usage(format!(
+            "--columns {columns}: an array of {} has {all} columns and {most}",
+            chip.name
+        )));
+    }
+    Ok(wanted)
+}
+
+/// All columns, or of a large array so many that one takes no more than a second.
+fn default_columns(chip: &ChipDescription) -> usize {
+    let all = chip.array.outputs;
+    match chip.array.dataflow {
+        Dataflow::WeightStationary => (CELLS_REALISED / chip.array.inputs.max(1)).clamp(1, all),
+        Dataflow::OutputStationary => all,
+    }
+}
+
 /// So many symbols that a result is precise, but no more than take seconds; and whether these are
 /// fewer.
-fn default_symbols(chip: &ChipDescription) -> (u64, bool) {
-    let cells = (chip.array.inputs * chip.array.outputs).max(1) as u64;
-    let symbols = (CELLS_PASSED / cells).clamp(8 * SYMBOLS_PER_INSTANCE as u64, SYMBOLS);
+fn default_symbols(cells: usize) -> (u64, bool) {
+    let symbols =
+        (CELLS_PASSED / cells as u64).clamp(8 * SYMBOLS_PER_INSTANCE as u64, SYMBOLS);
     (symbols, symbols < SYMBOLS)
 }
 

@@ -52,6 +52,18 @@ impl PackedMatrix {
         }
     }
 
+    /// Replaces the weights of one input.
+    ///
+    /// Panics: if there is no such input, or the number of weights is not the outputs.
+    pub fn set_input(&mut self, input: usize, weights: &[f32]) {
+        assert!(input < self.inputs, "there is no input {input} of {}", self.inputs);
+        assert_eq!(weights.len(), self.outputs, "one weight per output");
+        let panels = self.panels.chunks_exact_mut(self.inputs * PANEL);
+        for (weights, panel) in weights.chunks(PANEL).zip(panels) {
+            panel[input * PANEL..][..weights.len()].copy_from_slice(weights);
+        }
+    }
+
     /// Replaces the weights, given as to [`PackedMatrix::from_rows`], and keeps the memory.
     pub fn refill_from_rows(&mut self, weights: &[f32]) {
         self.refill_from_rows_with(Isa::detected(), weights);

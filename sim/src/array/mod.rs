@@ -22,7 +22,6 @@ use crate::noise::{Normals, SymbolCommons};
 use crate::packing::Packing;
 use crate::streamed::Streamed;
 use litecore_kernels::codes;
-use litecore_kernels::s2::PackedMatrix;
 use litecore_types::Seed;
 use litecore_types::chip::{ChipDescription, Dataflow, Readout};
 use std::collections::BTreeMap;
@@ -68,6 +67,8 @@ pub struct ArrayModel {
     packing: Packing,
     draws: Draws,
     age_s: f64,
+    /// Columns that are realised.
+    columns: usize,
     dynamics: Dynamics,
     arrays: BTreeMap<u16, ArrayErrors>,
     /// What an output-stationary chip has instead.
@@ -84,6 +85,8 @@ struct Scratch {
     exact: Vec<i32>,
     sums: Vec<f32>,
     noise: Vec<f32>,
+    /// The last sums on each wavelength, where symbols mix.
+    before: Vec<f32>,
     /// For each row of normals, the variances that no symbol changes.
     floors: Vec<Vec<f32>>,
     /// For each row of normals, its name and its share of the field.
@@ -120,6 +123,7 @@ impl ArrayModel {
             packing,
             draws: Draws::default(),
             age_s: chip.cell.drift_time_s.value,
+            columns: chip.array.outputs,
             dynamics: Dynamics::of(chip, terms, packing),
             arrays: BTreeMap::new(),
             streamed: (chip.array.dataflow == Dataflow::OutputStationary)
@@ -135,6 +139,31 @@ impl ArrayModel {
     pub fn with_draws(mut self, draws: Draws) -> Self {
         self.draws = draws;
         self
+    }
+
+    /// Realises the first so many columns of each array, all rows, in every call from now on; at
+    /// least one. They are as in the whole array, but that heat from columns beyond the last is left
+    /// out, and that the noise of Q is of other draws. Output-stationary arrays are realised whole.
+    #[must_use]
+    pub fn with_columns(mut self, columns: usize) -> Self {
+        if self.streamed.is_none() {
+            self.columns = columns.clamp(1, self.chip.array.outputs);
+            self.arrays.clear();
+        }
+        self
+    }
+
+    /// Whether nothing errs: no term that is on has a strength, and codes are rounded exact sums.
+    pub fn is_exact(&mut self, array: u16) -> bool {
+        if let Some(streamed) = &mut self.streamed {
+            let (chip, terms, seed, age_s, columns) =
+                (&self.chip, self.terms, self.seed, self.age_s, self.columns);
+            let origin = Origin { chip, terms, seed, array, age_s, columns };
+            return !streamed.draws() && !streamed.errors_of(origin).err();
+        }
+        self.errors_of(array);
+        let errors = &self.arrays[&array];
+        !self.dynamics.err() && !errors.err() && errors.transfer_errors().is_none()
     }
 
     /// Sets the time since calibration and writing, for tiles loaded from now on. At first it is
@@ -161,13 +190,13 @@ impl ArrayModel {
     /// Converter codes that come out with each symbol: I of all columns, then Q of all columns where
     /// it is read.
     pub fn outputs_per_symbol(&self) -> usize {
-        let columns = self.chip.array.outputs;
+        let columns = self.columns;
         if self.packing.reads_quadrature() { 2 * columns } else { columns }
     }
 
     /// Weights in a tile: see [`crate::packing::Layout::cells`] for their order.
     pub fn weights_per_tile(&self) -> usize {
-        let cells = self.chip.array.inputs * self.chip.array.outputs;
+        let cells = self.chip.array.inputs * self.columns;
         match self.packing {
             Packing::Single | Packing::Tokens => cells,
             Packing::Rows | Packing::Conjugate => 2 * cells,
@@ -181,13 +210,14 @@ impl ArrayModel {
     pub fn load(&mut self, array: u16, weights: &[i8]) -> Result<LoadedTile, ArrayError> {
         self.check(weights)?;
         let packing = self.packing;
-        let (rows, columns) = (self.chip.array.inputs, self.chip.array.outputs);
+        let (rows, columns) = (self.chip.array.inputs, self.columns);
         let planes = planes(packing, rows, columns, weights);
         let (squares, field) = powers(packing, rows, columns, &planes);
         let width = squares.len();
         if let Some(streamed) = &mut self.streamed {
-            let (chip, terms, seed, age_s) = (&self.chip, self.terms, self.seed, self.age_s);
-            let form = streamed.form(Origin { chip, terms, seed, array, age_s }, planes);
+            let (chip, terms, seed, age_s, columns) =
+                (&self.chip, self.terms, self.seed, self.age_s, self.columns);
+            let form = streamed.form(Origin { chip, terms, seed, array, age_s, columns }, planes);
             let form =
                 form.unwrap_or_else(|| Form::Exact(real_tile(packing, rows, columns, weights)));
             return Ok(LoadedTile { array, form, offsets: Vec::new(), squares, field });
@@ -199,14 +229,14 @@ impl ArrayModel {
             return Ok(LoadedTile { array, form, offsets: vec![0.0; width], squares, field });
         }
         let Folded { tile, offsets } = errors.fold(planes);
-        let form = Form::Analog(PackedMatrix::from_columns(&tile, tile.len() / width, width));
-        Ok(LoadedTile { array, form, offsets, squares, field })
+        Ok(LoadedTile { array, form: Form::Analog(tile), offsets, squares, field })
     }
 
     /// Draws the errors of an array at its first use.
     fn errors_of(&mut self, array: u16) {
-        let (chip, terms, seed, age_s) = (&self.chip, self.terms, self.seed, self.age_s);
-        let draw = || ArrayErrors::draw(Origin { chip, terms, seed, array, age_s }, self.packing);
+        let (chip, terms, seed, age_s, columns) =
+                (&self.chip, self.terms, self.seed, self.age_s, self.columns);
+        let draw = || ArrayErrors::draw(Origin { chip, terms, seed, array, age_s, columns }, self.packing);
         self.arrays.entry(array).or_insert_with(draw);
     }
 
@@ -216,7 +246,7 @@ impl ArrayModel {
     /// Panics: if `x` is not a whole number of symbols.
     pub fn sums(&self, weights: &[i8], x: &[i8]) -> Result<Vec<i32>, ArrayError> {
         self.check(weights)?;
-        let (rows, columns) = (self.chip.array.inputs, self.chip.array.outputs);
+        let (rows, columns) = (self.chip.array.inputs, self.columns);
         let tile = real_tile(self.packing, rows, columns, weights);
         let (inputs, outputs) = (self.inputs_per_symbol(), self.outputs_per_symbol());
         let mut sums = vec![0; x.len() / inputs * outputs];
@@ -230,7 +260,7 @@ impl ArrayModel {
             return Err(ArrayError::WeightsLength { expected, found });
         }
         if self.packing == Packing::Complex {
-            let (rows, columns) = (self.chip.array.inputs, self.chip.array.outputs);
+            let (rows, columns) = (self.chip.array.inputs, self.columns);
             let (upper, lower) = weights.split_at(2 * rows * columns);
             for (row, (upper, lower)) in
                 upper.chunks_exact(2 * columns).zip(lower.chunks_exact(2 * columns)).enumerate()

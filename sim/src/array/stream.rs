@@ -4,11 +4,12 @@ use super::tile::{Form, LoadedTile};
 use super::{ArrayModel, Scratch};
 use crate::Term;
 use crate::dynamic::{Draws, Dynamics, OutputNoise};
-use crate::fold::{ArrayErrors, Origin, sin_cos, single};
+use crate::fold::{ArrayErrors, Origin, single};
 use crate::noise::{SymbolCommons, term_key};
 use crate::optics::step_units;
 use crate::streamed::Job;
 use litecore_hal::SymbolTag;
+use litecore_kernels::cells::sin_cos;
 use litecore_kernels::sample::{self, Reading, Spread};
 use litecore_kernels::{codes, s2};
 
@@ -63,8 +64,9 @@ impl ArrayModel {
             return;
         }
         if let Some(streamed) = &mut self.streamed {
-            let (chip, terms, seed, age_s) = (&self.chip, self.terms, self.seed, self.age_s);
-            streamed.errors_of(Origin { chip, terms, seed, array: tile.array, age_s });
+            let (chip, terms, seed, age_s, columns) =
+                (&self.chip, self.terms, self.seed, self.age_s, self.columns);
+            streamed.errors_of(Origin { chip, terms, seed, array: tile.array, age_s, columns });
             let draws = self.draws;
             streamed.forward(Job { tile, x, key, tags, shift, draws }, inputs, codes);
             return;
@@ -72,12 +74,14 @@ impl ArrayModel {
         self.errors_of(tile.array);
         let scratch = &mut self.scratch;
         scratch.fields = floors(&self.dynamics, self.draws, tile, shift, &mut scratch.floors);
-        // Blocks stay in the cache from pass to pass; symbols that mix must be in one.
-        let block = if self.dynamics.lag > 0.0 { tags.len().max(1) } else { SYMBOLS_AT_ONCE };
-        let blocks = x.chunks(block * inputs).zip(codes.chunks_mut(block * outputs));
-        for ((x, codes), tags) in blocks.zip(tags.chunks(block)) {
+        // Blocks stay in the cache from pass to pass.
+        let blocks = x
+            .chunks(SYMBOLS_AT_ONCE * inputs)
+            .zip(codes.chunks_mut(SYMBOLS_AT_ONCE * outputs))
+            .zip(tags.chunks(SYMBOLS_AT_ONCE));
+        for (first, ((x, codes), tags)) in (0..).step_by(SYMBOLS_AT_ONCE).zip(blocks) {
             self.sum(tile, x, tags.len());
-            self.lag(outputs);
+            self.lag(first, outputs);
             self.read(tile, key, tags, shift, codes);
         }
     }
@@ -110,20 +114,22 @@ impl ArrayModel {
         }
     }
 
-    /// Mixes into each symbol some of the one before on its wavelength.
-    fn lag(&mut self, outputs: usize) {
+    /// Mixes into each symbol, from the `first` of a call on, some of the one before on its wavelength.
+    fn lag(&mut self, first: usize, outputs: usize) {
         if self.dynamics.lag <= 0.0 {
             return;
         }
         let share = single(self.dynamics.lag);
-        let behind = self.chip.array.wavelengths * outputs;
-        let dark = vec![0.0; outputs];
-        let sums = &mut self.scratch.sums;
-        for start in (0..sums.len()).step_by(outputs) {
-            let (done, rest) = sums.split_at_mut(start);
-            let before =
-                start.checked_sub(behind).map_or(&dark[..], |from| &done[from..][..outputs]);
-            sample::lag(share, before, &mut rest[..outputs]);
+        let wavelengths = self.chip.array.wavelengths.max(1);
+        let Scratch { sums, before, .. } = &mut self.scratch;
+        if first == 0 {
+            before.clear();
+            before.resize(wavelengths * outputs, 0.0);
+        }
+        for (symbol, now) in (first..).zip(sums.chunks_exact_mut(outputs)) {
+            let before = &mut before[symbol % wavelengths * outputs..][..outputs];
+            sample::lag(share, before, now);
+            before.copy_from_slice(now);
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Forms<'a> {
     /// P, the power of one quadrature of the field.
     pub(super) field: f64,
     /// Q, the power of the quadrature that is not wanted.
-    unwanted: f64,
+    pub(super) unwanted: f64,
 }
 
 impl<'a> Forms<'a> {
@@ -92,10 +92,7 @@ impl<'a> Forms<'a> {
                 self.turned_about(drives.mean / TAU * cell.heating_phase_rad.value(), 0.0)
             }
             Term::CellAmplitude => square(cell.amplitude_error.value()) * self.signal,
-            Term::Splitter => {
-                let stage = chip.path.splitter_imbalance_db.value() * LN_10 / 40.0;
-                f64::from(fold::splitter_stages(chip)) * square(stage) * self.signal
-            }
+            Term::Splitter => splitter_variance(chip) * self.signal,
             Term::Imbalance => {
                 let modulator = &chip.modulator;
                 let gain = square(modulator.iq_gain_error.value()) / 4.0;
@@ -187,7 +184,9 @@ impl<'a> Forms<'a> {
         let v = polarization_variance(chip);
         let left = chip.path.polarization_residual.value();
         // cosh v − 1, by its series: v is a third at most.
-        let differences = left * left * v * v / 2.0 * (1.0 + v * v / 12.0) * self.signal;
+        let sums =
+            if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
+        let differences = left * left * v * v / 2.0 * (1.0 + v * v / 12.0) * sums;
         let absolute: f64 = [Term::Shot, Term::Receiver, Term::Dark, Term::RinLo]
             .into_iter()
             .filter(|&term| self.terms.contains(term))
@@ -205,7 +204,9 @@ impl<'a> Forms<'a> {
     /// The error of sums that are turned by a normal angle of this mean and deviation.
     fn turned_about(&self, mean: f64, sigma: f64) -> f64 {
         let [across, along] = turned(mean, sigma);
-        across * self.unwanted + along * self.signal
+        let sums =
+            if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
+        across * self.unwanted + along * sums
     }
 
     fn is_streamed(&self) -> bool {
@@ -223,6 +224,12 @@ impl<'a> Forms<'a> {
             ]
         })
     }
+}
+
+/// The variance of a cell's relative amplitude that splitters and combiners make.
+pub(super) fn splitter_variance(chip: &ChipDescription) -> f64 {
+    let stage = chip.path.splitter_imbalance_db.value() * LN_10 / 40.0;
+    f64::from(fold::splitter_stages(chip)) * stage * stage
 }
 
 /// The mean of [`sine_law_square`] over codes spread evenly with this mean square.

@@ -49,10 +49,12 @@
 //! rin, phase_noise       RIN B · S, turn(2π Δν ΔT)                  each symbol its own
 //! rin_lo                 RIN B / CMRR · (R P_d Λ)² / N
 //! isi                    (ρ² - 2 (1 - r)² + 1) S                    ρ = (1 - r)/(1 + r), modulators only
-//! splitter               2 (log N + log M) stages
-//! imbalance              (2 g²/4 + e ψ²/2) S
+//! splitter               of 2 (log N + log M) stages
+//! imbalance              2 g²/4 ⟨acc²⟩ + e ψ²/2 Q
 //! extinction             ε (L_x² ⟨w²⟩ + L_w² ⟨x²⟩) K + (1 or 2) N² ε² L_x² L_w²      ε = 10^(-ER/10)
-//! transfer               σ² (⟨w²⟩ curve(x) + ⟨x²⟩ curve(w)) K
+//! transfer               σ² (curve(x)/⟨x²⟩ + curve(w)/⟨w²⟩) ⟨acc²⟩
+//! cell_amplitude, splitter, dead, polarization, turn   as above, of ⟨acc²⟩ for S
+//! reflection             R (⟨acc²⟩ + Q) / 2
 //! skew                   e (f σ_t)² (1 - 1/π) / 2 · S
 //! receiver_skew          (f σ_t)² / 2N · S
 //! crossing               XT N · P                                   of both beams
@@ -113,7 +115,12 @@ impl Statistics {
     pub fn of_codes(self, chip: &ChipDescription, weights: &[i8], inputs: &[i8]) -> Self {
         let mean = |codes: &[i8], limit: i32| {
             let limit = f64::from(limit);
-            let squares = codes.iter().map(|&code| sine_law_square(f64::from(code) / limit));
+            // One for each byte, as codes are many and the law is slow.
+            let law: [f64; 256] = std::array::from_fn(|byte| {
+                let code = byte as f64 - if byte < 128 { 0.0 } else { 256.0 };
+                sine_law_square(code / limit)
+            });
+            let squares = codes.iter().map(|&code| law[usize::from(code.cast_unsigned())]);
             limit * limit * squares.sum::<f64>() / codes.len().max(1) as f64
         };
         let of_inputs = mean(inputs, chip.input_limit());

@@ -1,7 +1,8 @@
 //! The closed forms of output-stationary arrays, as the second table of [`super`] has them.
 
-use super::forms::Forms;
+use super::forms::{Forms, splitter_variance};
 use crate::dynamic::skew_error;
+use crate::fold;
 use crate::optics::{power_ratio, step_units};
 use crate::packing::Packing;
 use crate::streamed::noise::{Sizes, codes_per_lane, strengths};
@@ -16,12 +17,20 @@ impl Forms<'_> {
         let square = |x: f64| x * x;
         let lanes = codes_per_lane(self.packing);
         let lanes_of_two = lanes.into_iter().filter(|&codes| codes > 1.0).count() as f64;
+        // A lane or a detector is one factor of all that it sums up, so what it does goes with the
+        // sums as they are, and not with those of independent products.
+        let sums = self.statistics.mean_square_sum;
         Some(match term {
+            Term::CellAmplitude => square(chip.cell.amplitude_error.value()) * sums,
+            Term::Splitter => splitter_variance(chip) * sums,
+            Term::Dead => chip.cell.dead_fraction.value() * sums,
+            // Half of its power beats with each quadrature.
+            Term::Reflection => fold::reflected_power(chip) * (sums + self.unwanted) / 2.0,
             // What one lane does, of both operands: it sums up.
             Term::Imbalance => {
                 let gain = square(modulator.iq_gain_error.value()) / 4.0;
                 let angle = square(modulator.iq_phase_error_rad.value()) / 2.0;
-                (2.0 * gain + lanes_of_two * angle) * self.signal
+                2.0 * gain * sums + lanes_of_two * angle * self.unwanted
             }
             Term::Extinction => modulator.extinction_db.quantity().map_or(0.0, |db| {
                 let leak = power_ratio(-db.value);
@@ -39,9 +48,12 @@ impl Forms<'_> {
                 one_leaks + both * square(chip.array.inputs as f64) * input * weight
             }),
             Term::Transfer => {
+                // A small code is itself, and a large one less.
                 let [input, weight] = self.curves();
-                square(modulator.transfer_error.value())
-                    * (input * self.weights + weight * self.inputs)
+                let left = |curve: f64, codes: f64| if codes > 0.0 { curve / codes } else { 1.0 };
+                let left = left(input, self.statistics.mean_square_input)
+                    + left(weight, self.statistics.mean_square_weight);
+                square(modulator.transfer_error.value()) * left * sums
             }
             Term::Skew => {
                 lanes_of_two * skew_error(chip, modulator.iq_skew_s.value()) * self.signal

@@ -2,11 +2,12 @@
 //! them, and cells that do not work at all.
 
 use super::splitter::{along, levels, nodes};
-use super::{Origin, Planes, single};
+use super::{Origin, single};
 use crate::Term;
 use crate::dynamic::{overlap, polarization_variance};
 use crate::optics::power_ratio;
 use crate::packing::Packing;
+use litecore_kernels::cells::{self, Parts};
 use litecore_kernels::math;
 use litecore_types::chip::{ChipDescription, Dataflow};
 
@@ -19,7 +20,7 @@ pub(super) struct Cells {
     re: Vec<f32>,
     /// Imaginary part of the factor, row-major.
     im: Vec<f32>,
-    /// Cells that hold a weight of their own, in codes.
+    /// Cells that hold a weight of their own, in codes; ascending.
     fixed: Vec<(usize, f32, f32)>,
 }
 
@@ -40,31 +41,41 @@ impl Cells {
         if fixed.is_empty() && strengths.iter().all(|&strength| strength <= 0.0) {
             return None;
         }
-        let count = origin.chip.array.inputs * origin.chip.array.outputs;
+        let count = origin.chip.array.inputs * origin.columns;
+        // What has no strength is left out: it takes seconds where cells are millions.
         let draw = |term, strength: f64| {
-            let draws =
-                if strength > 0.0 { origin.normals(term, 0, count) } else { vec![0.0; count] };
-            draws.into_iter().map(move |draw| strength * f64::from(draw))
+            (strength > 0.0).then(|| origin.normals_of_cells(term, 0)).unwrap_or_default()
         };
-        let logs = if splitter > 0.0 { light(origin, splitter) } else { vec![0.0; count] };
-        let (mut re, mut im): (Vec<f32>, Vec<f32>) = draw(Term::CellAmplitude, amplitude)
-            .zip(draw(Term::CellPhase, phase))
-            .zip(drifts(origin, drift, count))
-            .zip(logs)
-            .map(|(((amplitude, phase), drift), log)| {
-                let (sin, cos) = math::sin_cos(phase + drift);
-                let gain = (1.0 + amplitude) * pxfm::f_exp(log);
+        let (amplitudes, phases) =
+            (draw(Term::CellAmplitude, amplitude), draw(Term::CellPhase, phase));
+        let walk = if drift > 0.0 { drifts(origin, drift) } else { Vec::new() };
+        let logs = if splitter > 0.0 { light(origin, splitter) } else { Vec::new() };
+        let turns = phase > 0.0 || drift > 0.0;
+        let (mut re, mut im): (Vec<f32>, Vec<f32>) = (0..count)
+            .map(|cell| {
+                let of = |draws: &[f32], strength: f64| {
+                    draws.get(cell).map_or(0.0, |&draw| strength * f64::from(draw))
+                };
+                let mut gain = 1.0 + of(&amplitudes, amplitude);
+                if let Some(&log) = logs.get(cell) {
+                    gain *= pxfm::f_exp(log);
+                }
+                if !turns {
+                    return (single(gain), 0.0);
+                }
+                let drift = walk.get(cell).copied().unwrap_or(0.0);
+                let (sin, cos) = math::sin_cos(of(&phases, phase) + drift);
                 (single(gain * cos), single(gain * sin))
             })
             .unzip();
         if polarization > 0.0 {
-            let overlaps = overlaps(origin, angle, residual.value(), count);
+            let overlaps = overlaps(origin, angle, residual.value());
             for ((re, im), overlap) in re.iter_mut().zip(&mut im).zip(overlaps) {
                 (*re, *im) = (*re * overlap, *im * overlap);
             }
         }
         if reflection > 0.0 {
-            let ghosts = ghosts(origin, reflection, count);
+            let ghosts = ghosts(origin, reflection);
             for ((re, im), (g_re, g_im)) in re.iter_mut().zip(&mut im).zip(ghosts) {
                 (*re, *im) = (*re + *re * g_re - *im * g_im, *im + *re * g_im + *im * g_re);
             }
@@ -80,15 +91,15 @@ impl Cells {
         (self.re, self.im)
     }
 
-    /// Turns programmed weights into effective ones.
-    pub(super) fn apply(&self, planes: &mut Planes) {
-        for &(cell, re, im) in &self.fixed {
-            (planes.re[cell], planes.im[cell]) = (re, im);
+    /// Turns programmed weights, from `first` on in the array, into effective ones.
+    pub(super) fn apply(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
+        let cells = first..first + re.len();
+        let from = self.fixed.partition_point(|&(cell, _, _)| cell < cells.start);
+        for &(cell, w_re, w_im) in self.fixed[from..].iter().take_while(|f| f.0 < cells.end) {
+            (re[cell - first], im[cell - first]) = (w_re, w_im);
         }
-        let weights = planes.re.iter_mut().zip(&mut planes.im);
-        for ((w_re, w_im), (&re, &im)) in weights.zip(self.re.iter().zip(&self.im)) {
-            (*w_re, *w_im) = (*w_re * re - *w_im * im, *w_re * im + *w_im * re);
-        }
+        let factors = Parts { re: &self.re[cells.clone()], im: &self.im[cells] };
+        cells::multiply(factors, re, im);
     }
 }
 
@@ -97,10 +108,9 @@ fn overlaps(
     origin: Origin<'_>,
     angle: f64,
     residual: f64,
-    count: usize,
 ) -> impl Iterator<Item = f32> {
     let mean = overlap(origin.chip);
-    origin.normals(Term::Polarization, 0, count).into_iter().map(move |normal| {
+    origin.normals_of_cells(Term::Polarization, 0).into_iter().map(move |normal| {
         let (_, cos) = math::sin_cos(angle * f64::from(normal));
         single(1.0 + residual * (cos / mean - 1.0))
     })
@@ -121,11 +131,11 @@ pub(crate) fn reflected_power(chip: &ChipDescription) -> f64 {
 /// What comes a second time of each cell's light, relative to what comes at once: the sum of many
 /// small reflections, so a complex normal number. At another wavelength each turns by the phase of
 /// its own round trip.
-fn ghosts(origin: Origin<'_>, power: f64, count: usize) -> impl Iterator<Item = (f32, f32)> {
+fn ghosts(origin: Origin<'_>, power: f64) -> impl Iterator<Item = (f32, f32)> {
     let sigma = (power / 2.0).sqrt();
     let detuning = 1.0 / (origin.chip.laser.wavelength_nm.value * 1e-9) - 1.0 / DRAWN_AT_M;
     let turn = std::f64::consts::TAU * GROUP_INDEX * ROUND_TRIP_M * detuning;
-    let draw = |part| origin.normals(Term::Reflection, part, count).into_iter().map(f64::from);
+    let draw = |part| origin.normals_of_cells(Term::Reflection, part).into_iter().map(f64::from);
     draw(0).zip(draw(1)).zip(draw(2)).map(move |((re, im), length)| {
         // Lengths differ by as much as they are.
         let (sin, cos) = math::sin_cos(turn * (1.0 + length));
@@ -154,18 +164,19 @@ fn log_amplitude_per_stage(chip: &ChipDescription) -> f64 {
 fn light(origin: Origin<'_>, strength: f64) -> Vec<f64> {
     let (rows, columns) = (origin.chip.array.inputs, origin.chip.array.outputs);
     let (of_rows, of_columns) = (nodes(rows), nodes(columns));
+    let realised = origin.columns;
     let feed = origin.normals(Term::Splitter, 0, of_rows);
     let row_trees = origin.normals(Term::Splitter, 1, rows * of_columns);
-    let combiners = origin.normals(Term::Splitter, 2, columns * of_rows);
+    let combiners = origin.normals(Term::Splitter, 2, realised * of_rows);
     let to_columns = match origin.chip.array.dataflow {
         Dataflow::WeightStationary => None,
         Dataflow::OutputStationary => Some(origin.normals(Term::Splitter, 3, of_columns)),
     };
-    let mut logs = Vec::with_capacity(rows * columns);
+    let mut logs = Vec::with_capacity(rows * realised);
     for row in 0..rows {
         let to_row = along(&feed, row, levels(rows));
         let tree = &row_trees[row * of_columns..];
-        for column in 0..columns {
+        for column in 0..realised {
             let combiner = &combiners[column * of_rows..];
             let sum =
                 to_row + along(tree, column, levels(columns)) + along(combiner, row, levels(rows));
@@ -198,19 +209,17 @@ pub(crate) fn age_share(chip: &ChipDescription, age_s: f64) -> f64 {
 
 /// Each cell's drift: a walk `φ ← a φ + sqrt(1 - a²) σ n` from zero at calibration. A step has its
 /// own normals, so that every age sees the same walk.
-fn drifts(origin: Origin<'_>, sigma: f64, count: usize) -> impl Iterator<Item = f64> {
-    let mut walk = vec![0.0; count];
-    if sigma > 0.0 {
-        let (steps, kept) = drift_steps(origin.chip, origin.age_s);
-        let fresh = sigma * (1.0 - kept * kept).sqrt();
-        for step in steps.saturating_sub(u64::from(STEPS_KEPT))..steps {
-            let normals = origin.normals(Term::Drift, step, count);
-            for (walk, normal) in walk.iter_mut().zip(normals) {
-                *walk = *walk * kept + fresh * f64::from(normal);
-            }
+fn drifts(origin: Origin<'_>, sigma: f64) -> Vec<f64> {
+    let mut walk = vec![0.0; origin.chip.array.inputs * origin.columns];
+    let (steps, kept) = drift_steps(origin.chip, origin.age_s);
+    let fresh = sigma * (1.0 - kept * kept).sqrt();
+    for step in steps.saturating_sub(u64::from(STEPS_KEPT))..steps {
+        let normals = origin.normals_of_cells(Term::Drift, step);
+        for (walk, normal) in walk.iter_mut().zip(normals) {
+            *walk = *walk * kept + fresh * f64::from(normal);
         }
     }
-    walk.into_iter()
+    walk
 }
 
 /// Cells that are dead, and cells stuck at a random weight.
@@ -218,23 +227,26 @@ fn fixed_cells(origin: Origin<'_>, packing: Packing) -> Vec<(usize, f32, f32)> {
     let chip = origin.chip;
     let dead = origin.strength(Term::Dead, chip.cell.dead_fraction.value());
     let stuck = origin.strength(Term::Stuck, chip.cell.stuck_fraction.value());
-    let count = chip.array.inputs * chip.array.outputs;
+    if dead <= 0.0 && stuck <= 0.0 {
+        return Vec::new();
+    }
     // Each cell has one number per kind: it fails if this is below the fraction.
     let root = origin.seed.branch("cell", u64::from(origin.array));
-    let fails = |term: Term, fraction: f64, cell: usize| {
-        fraction > 0.0 && unit(root.key(term.name(), cell as u64)) < fraction
+    let fails = |term: Term, fraction: f64, cell: u64| {
+        fraction > 0.0 && unit(root.key(term.name(), cell)) < fraction
     };
     let limit = f64::from(chip.weight_limit());
-    (0..count)
-        .filter_map(|cell| {
+    let (columns, all) = (origin.columns, chip.array.outputs);
+    (0..chip.array.inputs * columns)
+        .filter_map(|place| {
+            let cell = (place / columns * all + place % columns) as u64;
             if fails(Term::Dead, dead, cell) {
-                return Some((cell, 0.0, 0.0));
+                return Some((place, 0.0, 0.0));
             }
             fails(Term::Stuck, stuck, cell).then(|| {
-                let weight =
-                    |label| single(limit * (2.0 * unit(root.key(label, cell as u64)) - 1.0));
+                let weight = |label| single(limit * (2.0 * unit(root.key(label, cell)) - 1.0));
                 let im = if packing.weights_per_cell() == 2 { weight("stuck_im") } else { 0.0 };
-                (cell, weight("stuck_re"), im)
+                (place, weight("stuck_re"), im)
             })
         })
         .collect()

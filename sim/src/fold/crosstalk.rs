@@ -9,7 +9,7 @@ use super::{Origin, Planes, single};
 use crate::Term;
 use crate::packing::Packing;
 use crate::thermal::coupling;
-use litecore_kernels::math;
+use litecore_kernels::cells;
 use litecore_types::chip::{CellType, ChipDescription};
 use std::f64::consts::{PI, TAU};
 
@@ -46,36 +46,58 @@ impl Heat {
                 single(drive(chip, packing, code(pair >> 8), code(pair & 255)))
             })
             .collect();
-        Some(Self { columns: chip.array.outputs, drives, neighbors, common })
+        Some(Self { columns: origin.columns, drives, neighbors, common })
     }
 
-    /// The phase by which heat turns each cell of a tile.
-    pub(super) fn phases(&self, planes: &Planes) -> Vec<f32> {
+    /// The drives of a tile's cells, which make the heat.
+    pub(super) fn drives(&self, planes: &Planes) -> Drives {
         let mut drives = Vec::with_capacity(planes.re.len());
         let mut listed = [0; 64];
         for (re, im) in planes.re.chunks(64).zip(planes.im.chunks(64)) {
             places(re, im, &mut listed);
             drives.extend(listed[..re.len()].iter().map(|&place| self.drives[place]));
         }
-        let mean = drives.iter().map(|&drive| f64::from(drive)).sum::<f64>() / drives.len() as f64;
-        let mut phases = vec![single(self.common * mean); drives.len()];
-        let columns = self.columns;
-        let rows = drives.len() / columns;
-        // Row by row, so that the phases stay in the nearest cache; each adds its neighbors in order.
-        for (row, to) in phases.chunks_exact_mut(columns).enumerate() {
-            for &(down, right, share) in &self.neighbors {
-                let Some(from) = row.checked_add_signed(down).filter(|&from| from < rows) else {
-                    continue;
-                };
-                let (first, last) = overlap(columns, right);
-                let start = (from * columns + first).wrapping_add_signed(right);
-                for (phase, &drive) in to[first..last].iter_mut().zip(&drives[start..]) {
-                    *phase += share * drive;
-                }
-            }
-        }
-        phases
+        let phase = single(self.common * mean(&drives));
+        Drives { drives, phase }
     }
+
+    /// The phases by which heat turns one row of cells; each adds its neighbors in order.
+    pub(super) fn phases(&self, of: &Drives, row: usize, phases: &mut [f32]) {
+        phases.fill(of.phase);
+        let columns = self.columns;
+        let rows = of.drives.len() / columns;
+        for &(down, right, share) in &self.neighbors {
+            let Some(from) = row.checked_add_signed(down).filter(|&from| from < rows) else {
+                continue;
+            };
+            let (first, last) = overlap(columns, right);
+            let start = (from * columns + first).wrapping_add_signed(right);
+            let drives = &of.drives[start..][..last - first];
+            cells::add_share(share, drives, &mut phases[first..last]);
+        }
+    }
+}
+
+/// What heats one tile.
+pub(super) struct Drives {
+    drives: Vec<f32>,
+    /// The phase that all drives together make in every cell.
+    phase: f32,
+}
+
+/// The mean, by sixteen sums that wait for each other no longer than for the next drives.
+///
+/// Drives are zero or a thousandth of a radian at least, so the sums of a million cells are exact.
+fn mean(drives: &[f32]) -> f64 {
+    let (chunks, rest) = drives.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for chunk in chunks {
+        for (sum, &drive) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(drive);
+        }
+    }
+    let rest = rest.iter().map(|&drive| f64::from(drive)).sum::<f64>();
+    (sums.iter().sum::<f64>() + rest) / drives.len() as f64
 }
 
 /// The columns that have a neighbor so far to the right.
@@ -99,52 +121,6 @@ pub(super) fn places(re: &[f32], im: &[f32], places: &mut [usize]) {
 fn byte(code: f32) -> u32 {
     const WHOLE: f32 = 8_388_608.0;
     (code.clamp(-128.0, 127.0) + (WHOLE + 128.0)).to_bits() & 255
-}
-
-/// Turns every cell by its phase.
-pub(super) fn turn(planes: &mut Planes, phases: &[f32]) {
-    /// Cells that are turned together if all their phases are small.
-    const CELLS_AT_ONCE: usize = 16;
-    let re = planes.re.chunks_mut(CELLS_AT_ONCE);
-    let chunks = re.zip(planes.im.chunks_mut(CELLS_AT_ONCE)).zip(phases.chunks(CELLS_AT_ONCE));
-    for ((re, im), phases) in chunks {
-        let small = phases.iter().fold(true, |small, phase| small & (phase.abs() < SMALL));
-        let cells = re.iter_mut().zip(im).zip(phases);
-        if small {
-            for ((re, im), &phase) in cells {
-                let (sin, cos) = small_sin_cos(phase);
-                (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
-            }
-        } else {
-            for ((re, im), &phase) in cells {
-                let (sin, cos) = sin_cos(phase);
-                (*re, *im) = (*re * cos - *im * sin, *re * sin + *im * cos);
-            }
-        }
-    }
-}
-
-/// Below this angle the polynomials are exact enough.
-const SMALL: f32 = 0.5;
-
-/// Sine and cosine, cheaply where the angle is small.
-#[inline]
-pub(crate) fn sin_cos(phase: f32) -> (f32, f32) {
-    if phase.abs() < SMALL {
-        small_sin_cos(phase)
-    } else {
-        let (sin, cos) = math::sin_cos(f64::from(phase));
-        (single(sin), single(cos))
-    }
-}
-
-/// Taylor's polynomials: within 2e-8 below [`SMALL`].
-#[inline]
-fn small_sin_cos(x: f32) -> (f32, f32) {
-    let z = x * x;
-    let sin = x - x * z * (1.0 / 6.0 - z * (1.0 / 120.0 - z * (1.0 / 5040.0)));
-    let cos = 1.0 - z * (0.5 - z * (1.0 / 24.0 - z * (1.0 / 720.0 - z * (1.0 / 40320.0))));
-    (sin, cos)
 }
 
 /// The neighbors of a cell that feel it, with the share that calibration leaves.
@@ -240,12 +216,17 @@ mod tests {
             seed: litecore_types::Seed(0),
             array: 0,
             age_s: 0.0,
+            columns: 4,
         };
         let heat = Heat::of(origin, Packing::Single).unwrap();
         // Full positive weights need no drive; a full negative one half a turn.
         let mut planes = Planes { re: vec![127.0; 16], im: vec![0.0; 16] };
         planes.re[5] = -127.0;
-        let phases = heat.phases(&planes);
+        let mut phases = [0.0; 16];
+        let drives = heat.drives(&planes);
+        for (row, phases) in phases.chunks_exact_mut(4).enumerate() {
+            heat.phases(&drives, row, phases);
+        }
         let expected = |distance: f64| PI * 0.01 * pxfm::f_exp(-0.1275 * 23.0 * (distance - 1.0));
         for (cell, distance) in [(1, 1.0), (4, 1.0), (6, 1.0), (0, 2.0_f64.sqrt()), (7, 2.0)] {
             let found = f64::from(phases[cell]);

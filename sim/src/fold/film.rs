@@ -1,6 +1,6 @@
 //! Phase-change films: amplitudes in levels, written with scatter, fading with time.
 
-use super::{Origin, Planes, single};
+use super::{Origin, single};
 use crate::Term;
 use crate::packing::Packing;
 use litecore_types::chip::PhaseChange;
@@ -27,10 +27,10 @@ impl Film {
         if levels.is_none() && fading <= 0.0 && write <= 0.0 {
             return None;
         }
-        let count = origin.chip.array.inputs * origin.chip.array.outputs;
         let scatter = if write > 0.0 {
             let sigma = single(write * full);
-            origin.normals(Term::Write, 0, count).iter().map(|normal| sigma * normal).collect()
+            let normals = origin.normals_of_cells(Term::Write, 0);
+            normals.iter().map(|normal| sigma * normal).collect()
         } else {
             Vec::new()
         };
@@ -42,9 +42,9 @@ impl Film {
         })
     }
 
-    /// Amplitudes are changed, phases stay; a cell without light has none to change but scatter.
-    pub(super) fn apply(&self, planes: &mut Planes) {
-        for (cell, (re, im)) in planes.re.iter_mut().zip(&mut planes.im).enumerate() {
+    /// Writes weights, from `first` on in the array: amplitudes are changed, phases stay; a cell without light has none to change but scatter.
+    pub(super) fn apply(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
+        for (cell, (re, im)) in (first..).zip(re.iter_mut().zip(im)) {
             let amplitude = (*re * *re + *im * *im).sqrt();
             let (cos, sin) =
                 if amplitude > 0.0 { (*re / amplitude, *im / amplitude) } else { (1.0, 0.0) };

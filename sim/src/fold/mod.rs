@@ -15,7 +15,7 @@ mod stray;
 mod streamed;
 
 pub(crate) use cells::{age_share, reflected_power, splitter_stages};
-pub(crate) use crosstalk::{drive_statistics, neighbor_sums, sin_cos};
+pub(crate) use crosstalk::{drive_statistics, neighbor_sums};
 pub(crate) use film::{faded, full_scale, level_count};
 pub(crate) use ring::mean_square_error as ring_mean_square_error;
 pub(crate) use stray::crossing_power;
@@ -26,7 +26,9 @@ use crate::{Term, Terms};
 use cells::Cells;
 use crosstalk::Heat;
 use film::Film;
+use litecore_kernels::cells::Parts;
 use litecore_kernels::normal::standard_normals;
+use litecore_kernels::s2::PackedMatrix;
 use litecore_types::Seed;
 use litecore_types::chip::ChipDescription;
 use quadratures::{Matrix, Quadratures};
@@ -54,8 +56,8 @@ pub(crate) struct ArrayErrors {
 
 /// A real tile and what it adds without any input.
 pub(crate) struct Folded {
-    /// Row-major, real inputs × (I of all columns, then Q of all columns where it is read).
-    pub(crate) tile: Vec<f32>,
+    /// Real inputs × (I of all columns, then Q of all columns where it is read).
+    pub(crate) tile: PackedMatrix,
     /// One number for each output, in units of the exact sum.
     pub(crate) offsets: Vec<f32>,
 }
@@ -68,6 +70,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) seed: Seed,
     pub(crate) array: u16,
     pub(crate) age_s: f64,
+    /// Columns that are realised: the first so many of the array's.
+    pub(crate) columns: usize,
 }
 
 impl Origin<'_> {
@@ -76,6 +80,21 @@ impl Origin<'_> {
         let key = self.seed.branch("cell", u64::from(self.array)).key(term.name(), part);
         let mut normals = vec![0.0; count];
         standard_normals(key, 0, &mut normals);
+        normals
+    }
+
+    /// One standard normal for each cell that is realised, row-major. Those of a column are the same
+    /// whether others are realised or not.
+    fn normals_of_cells(&self, term: Term, part: u64) -> Vec<f32> {
+        let (rows, all) = (self.chip.array.inputs, self.chip.array.outputs);
+        if self.columns == all {
+            return self.normals(term, part, rows * all);
+        }
+        let key = self.seed.branch("cell", u64::from(self.array)).key(term.name(), part);
+        let mut normals = vec![0.0; rows * self.columns];
+        for (row, normals) in (0..).zip(normals.chunks_exact_mut(self.columns)) {
+            standard_normals(key, row * all as u64, normals);
+        }
         normals
     }
 
@@ -89,7 +108,7 @@ impl ArrayErrors {
     /// The errors of one array, drawn from the chip's seed.
     pub(crate) fn draw(origin: Origin<'_>, packing: Packing) -> Self {
         Self {
-            columns: origin.chip.array.outputs,
+            columns: origin.columns,
             packing,
             cells: Cells::draw(origin, packing),
             film: Film::draw(origin, packing),
@@ -120,71 +139,94 @@ impl ArrayErrors {
         self.quadratures.transfer_errors()
     }
 
-    /// What the array makes of programmed weights.
+    /// What the array makes of programmed weights: row by row, which stays in the nearest cache.
     pub(crate) fn fold(&self, mut planes: Planes) -> Folded {
-        let phases = self.heat.as_ref().map(|heat| heat.phases(&planes));
-        if let Some(film) = &self.film {
-            film.apply(&mut planes);
-        }
-        if let Some(rings) = &self.rings {
-            rings.apply(&mut planes);
-        }
-        if let Some(cells) = &self.cells {
-            cells.apply(&mut planes);
-        }
-        if let Some(phases) = phases {
-            crosstalk::turn(&mut planes, &phases);
-        }
-        if let Some(stray) = &self.stray {
-            stray.add(&mut planes);
-        }
-        self.emit(&planes)
-    }
-
-    /// The real tile of effective complex weights.
-    fn emit(&self, planes: &Planes) -> Folded {
         let columns = self.columns;
         let rows = planes.re.len() / columns;
-        let (two_inputs, two_outputs) =
-            (self.packing.drives_quadrature(), self.packing.reads_quadrature());
-        let width = if two_outputs { 2 * columns } else { columns };
-        let inputs = if two_inputs { 2 * rows } else { rows };
-        let mut tile = vec![0.0; inputs * width];
-        let mut offsets = vec![0.0; width];
-        let mut leak = Planes { re: vec![0.0; columns], im: vec![0.0; columns] };
-        for row in 0..rows {
-            let cells = row * columns..(row + 1) * columns;
-            let (re, im) = (&planes.re[cells.clone()], &planes.im[cells]);
-            let Matrix { i_of_i, i_of_q, q_of_i, q_of_q } = self.quadratures.row(row);
-            // The two real drives enter as these complex operands.
-            let drives = [(row, i_of_i, q_of_i), (row + rows, i_of_q, q_of_q)];
-            for (input, z_re, z_im) in &drives[..=usize::from(two_inputs)] {
-                let out = &mut tile[input * width..(input + 1) * width];
-                self.show(re, im, (*z_re, *z_im), out);
+        let heat = self.heat.as_ref().map(|heat| (heat, heat.drives(&planes)));
+        let mut phases = vec![0.0; columns];
+        let mut emitted = Emitted::new(self, rows);
+        let weights =
+            planes.re.chunks_exact_mut(columns).zip(planes.im.chunks_exact_mut(columns));
+        for (row, (re, im)) in weights.enumerate() {
+            let first = row * columns;
+            if let Some(film) = &self.film {
+                film.apply(first, re, im);
             }
-            if let Some((z_re, z_im)) = self.quadratures.leak(row) {
-                for (column, (&re, &im)) in re.iter().zip(im).enumerate() {
-                    leak.re[column] += re * z_re - im * z_im;
-                    leak.im[column] += re * z_im + im * z_re;
-                }
+            if let Some(rings) = &self.rings {
+                rings.apply(first, re, im);
             }
+            if let Some(cells) = &self.cells {
+                cells.apply(first, re, im);
+            }
+            if let Some((heat, drives)) = &heat {
+                heat.phases(drives, row, &mut phases);
+                litecore_kernels::cells::turn(&phases, re, im);
+            }
+            if let Some(stray) = &self.stray {
+                stray.add(first, re, im);
+            }
+            emitted.row(row, re, im);
         }
-        self.show(&leak.re, &leak.im, (1.0, 0.0), &mut offsets);
-        Folded { tile, offsets }
+        emitted.folded()
     }
 
     /// What the receivers show of one row of fields times one operand.
-    fn show(&self, re: &[f32], im: &[f32], (z_re, z_im): (f32, f32), out: &mut [f32]) {
-        let (in_phase, quadrature) = out.split_at_mut(re.len());
-        let hybrids = self.quadratures.columns();
-        for (((out, h), &re), &im) in in_phase.iter_mut().zip(hybrids).zip(re).zip(im) {
-            let (e_re, e_im) = (re * z_re - im * z_im, re * z_im + im * z_re);
-            *out = h.i_of_i * e_re + h.i_of_q * e_im;
+    fn show(&self, re: &[f32], im: &[f32], operand: (f32, f32), out: &mut [f32]) {
+        let parts = out.chunks_exact_mut(re.len()).zip(self.quadratures.seen());
+        for (out, (of_re, of_im)) in parts {
+            let (cells, seen) = (Parts { re, im }, Parts { re: of_re, im: of_im });
+            litecore_kernels::cells::show(operand, cells, seen, out);
         }
-        for (((out, h), &re), &im) in quadrature.iter_mut().zip(hybrids).zip(re).zip(im) {
-            let (e_re, e_im) = (re * z_re - im * z_im, re * z_im + im * z_re);
-            *out = h.q_of_i * e_re + h.q_of_q * e_im;
+    }
+}
+
+/// The real tile of effective complex weights, row by row.
+struct Emitted<'a> {
+    errors: &'a ArrayErrors,
+    rows: usize,
+    tile: PackedMatrix,
+    shown: Vec<f32>,
+    leak: Planes,
+}
+
+impl<'a> Emitted<'a> {
+    fn new(errors: &'a ArrayErrors, rows: usize) -> Self {
+        let (columns, packing) = (errors.columns, errors.packing);
+        let width = if packing.reads_quadrature() { 2 * columns } else { columns };
+        let inputs = if packing.drives_quadrature() { 2 * rows } else { rows };
+        Self {
+            errors,
+            rows,
+            tile: PackedMatrix::zeros(inputs, width),
+            shown: vec![0.0; width],
+            leak: Planes { re: vec![0.0; columns], im: vec![0.0; columns] },
         }
+    }
+
+    fn row(&mut self, row: usize, re: &[f32], im: &[f32]) {
+        let quadratures = &self.errors.quadratures;
+        let Matrix { i_of_i, i_of_q, q_of_i, q_of_q } = quadratures.row(row);
+        // The two real drives enter as these complex operands.
+        let drives = [(row, i_of_i, q_of_i), (row + self.rows, i_of_q, q_of_q)];
+        let two_inputs = self.errors.packing.drives_quadrature();
+        for (input, z_re, z_im) in &drives[..=usize::from(two_inputs)] {
+            self.errors.show(re, im, (*z_re, *z_im), &mut self.shown);
+            self.tile.set_input(*input, &self.shown);
+        }
+        if let Some((z_re, z_im)) = quadratures.leak(row) {
+            let leak = self.leak.re.iter_mut().zip(&mut self.leak.im);
+            for ((leak_re, leak_im), (&re, &im)) in leak.zip(re.iter().zip(im)) {
+                *leak_re += re * z_re - im * z_im;
+                *leak_im += re * z_im + im * z_re;
+            }
+        }
+    }
+
+    fn folded(self) -> Folded {
+        let mut offsets = vec![0.0; self.shown.len()];
+        self.errors.show(&self.leak.re, &self.leak.im, (1.0, 0.0), &mut offsets);
+        Folded { tile: self.tile, offsets }
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) const NOTHING: Matrix = Matrix { i_of_i: 1.0, i_of_q: 0.0, q_of_i: 0.
 /// The rows and outputs of one array.
 pub(super) struct Quadratures {
     rows: Vec<Matrix>,
-    columns: Vec<Matrix>,
+    /// What I shows of each column's Re E and Im E, and what Q shows.
+    seen: [(Vec<f32>, Vec<f32>); 2],
     /// What leaks through each row's modulator at any code, in codes.
     leaks: Vec<(f32, f32)>,
     /// One for each real input.
@@ -68,7 +69,7 @@ pub(super) struct Quadratures {
 impl Quadratures {
     pub(super) fn draw(origin: Origin<'_>, packing: Packing) -> Self {
         let chip = origin.chip;
-        let (rows, columns) = (chip.array.inputs, chip.array.outputs);
+        let (rows, columns) = (chip.array.inputs, origin.columns);
         let (modulator, receiver) = (&chip.modulator, &chip.receiver);
         let strength = |term, value| origin.strength(term, value);
         let draws = |term, part, value: f64, count| -> Vec<f64> {
@@ -107,7 +108,7 @@ impl Quadratures {
         let gain_out = hybrid(receiver.hybrid_gain_error.value());
         let angle_out = hybrid(receiver.hybrid_phase_error_rad.value());
         let lo = strength(Term::LoPhase, receiver.lo_phase_error_rad.value());
-        let column_matrices = draws(Term::Hybrid, 0, gain_out, columns)
+        let column_matrices: Vec<Matrix> = draws(Term::Hybrid, 0, gain_out, columns)
             .into_iter()
             .zip(draws(Term::Hybrid, 1, angle_out, columns))
             .zip(draws(Term::LoPhase, 0, lo, columns))
@@ -127,7 +128,10 @@ impl Quadratures {
                 .iter()
                 .any(|&value| value > 0.0),
             rows: row_matrices,
-            columns: column_matrices,
+            seen: [
+                column_matrices.iter().map(|m| (m.i_of_i, m.i_of_q)).unzip(),
+                column_matrices.iter().map(|m| (m.q_of_i, m.q_of_q)).unzip(),
+            ],
             leaks: if leak > 0.0 { leaks(origin, packing, leak, rows) } else { Vec::new() },
             transfer_errors: if transfer > 0.0 {
                 draws(Term::Transfer, 0, transfer, inputs).into_iter().map(single).collect()
@@ -147,8 +151,9 @@ impl Quadratures {
         self.rows.get(row).copied().unwrap_or(NOTHING)
     }
 
-    pub(super) fn columns(&self) -> &[Matrix] {
-        &self.columns
+    /// What I shows of each column's Re E and Im E, then what Q shows.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (&[f32], &[f32])> {
+        self.seen.iter().map(|(of_re, of_im)| (&of_re[..], &of_im[..]))
     }
 
     /// What row's modulator lets through at any code.

@@ -13,9 +13,10 @@
 //! second's from the phase that is left.
 
 use super::crosstalk::{PAIRS, places};
-use super::{Origin, Planes, film, single};
+use super::{Origin, film, single};
 use crate::Term;
 use crate::packing::Packing;
+use litecore_kernels::cells::{self, Parts, RingPair};
 use litecore_kernels::math;
 use std::sync::OnceLock;
 
@@ -127,13 +128,12 @@ impl RingErrors {
             return None;
         }
         let sigma = ring.detuning_error_rad.value();
-        let count = origin.chip.array.inputs * origin.chip.array.outputs;
         let turns = |part| {
             let turn = |normal: f32| {
                 let (sin, cos) = math::sin_cos(sigma * f64::from(normal));
                 (single(cos), single(sin))
             };
-            let (cos, sin) = origin.normals(Term::Ring, part, count).into_iter().map(turn).unzip();
+            let (cos, sin) = origin.normals_of_cells(Term::Ring, part).into_iter().map(turn).unzip();
             Turns { cos, sin }
         };
         Some(Self {
@@ -144,63 +144,43 @@ impl RingErrors {
         })
     }
 
-    pub(super) fn apply(&self, planes: &mut Planes) {
-        let table: &[[f32; 4]] =
-            if planes.re.len() < CELLS_WORTH_A_TABLE { &[] } else { self.programs() };
-        let [first, second] = &self.turns;
+    /// Puts programmed weights, from `first` on in the array, into their rings.
+    pub(super) fn apply(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
+        let small = self.turns[0].cos.len() < CELLS_WORTH_A_TABLE;
+        let table: &[[f32; 4]] = if small { &[] } else { self.programs() };
+        let rings = self.pair();
         let mut programs = [[0.0_f32; 4]; CELLS_AT_ONCE];
         let mut listed = [0; CELLS_AT_ONCE];
-        for start in (0..planes.re.len()).step_by(CELLS_AT_ONCE) {
-            let cells = start..(start + CELLS_AT_ONCE).min(planes.re.len());
-            let (re, im) = (&mut planes.re[cells.clone()], &mut planes.im[cells.clone()]);
+        let chunks = re.chunks_mut(CELLS_AT_ONCE).zip(im.chunks_mut(CELLS_AT_ONCE));
+        for (start, (re, im)) in (first..).step_by(CELLS_AT_ONCE).zip(chunks) {
+            let programs = &mut programs[..re.len()];
             if table.is_empty() {
                 for ((program, &re), &im) in programs.iter_mut().zip(&*re).zip(&*im) {
                     *program = self.program(f64::from(re), f64::from(im));
                 }
             } else {
                 places(re, im, &mut listed);
-                for (program, &place) in programs.iter_mut().zip(&listed[..re.len()]) {
+                for (program, &place) in programs.iter_mut().zip(&listed) {
                     *program = table[place];
                 }
             }
-            let of = |turns: &[f32]| -> [f32; CELLS_AT_ONCE] {
-                let mut padded = [0.0; CELLS_AT_ONCE];
-                padded[..cells.len()].copy_from_slice(&turns[cells.clone()]);
-                padded
-            };
-            let errors = [of(&first.cos), of(&first.sin), of(&second.cos), of(&second.sin)];
-            let [held_re, held_im] = self.held(&programs, &errors);
-            re.copy_from_slice(&held_re[..cells.len()]);
-            im.copy_from_slice(&held_im[..cells.len()]);
+            let turns = [&self.turns[0], &self.turns[1]].map(|turns| Parts {
+                re: &turns.cos[start..][..re.len()],
+                im: &turns.sin[start..][..re.len()],
+            });
+            cells::hold_in_rings(rings, programs, turns, re, im);
         }
     }
 
-    /// The weights, in codes, that round trips give after they are turned by their errors.
-    #[inline]
-    fn held(
-        &self,
-        programs: &[[f32; 4]; CELLS_AT_ONCE],
-        errors: &[[f32; CELLS_AT_ONCE]; 4],
-    ) -> [[f32; CELLS_AT_ONCE]; 2] {
+    /// The rings with the scale that makes transmissions codes.
+    fn pair(&self) -> RingPair {
         let Rings { r, a } = self.rings;
-        let (scale, inner) = (single(r / self.rings.most() * self.full), single(r * r * a));
-        let (r, a) = (single(r), single(a));
-        let mut held = [[0.0; CELLS_AT_ONCE]; 2];
-        for cell in 0..CELLS_AT_ONCE {
-            let [p_re, p_im, q_re, q_im] = programs[cell];
-            let [p_cos, p_sin, q_cos, q_sin] = [0, 1, 2, 3].map(|part: usize| errors[part][cell]);
-            let (u_re, u_im) = (p_re * p_cos - p_im * p_sin, p_re * p_sin + p_im * p_cos);
-            let (v_re, v_im) = (q_re * q_cos - q_im * q_sin, q_re * q_sin + q_im * q_cos);
-            // (1 − a u)(r − v) over (1 − r² a u)(1 − r v).
-            let (n1, n2) = ((1.0 - a * u_re, -a * u_im), (r - v_re, -v_im));
-            let (d1, d2) = ((1.0 - inner * u_re, -inner * u_im), (1.0 - r * v_re, -r * v_im));
-            let (n_re, n_im) = (n1.0 * n2.0 - n1.1 * n2.1, n1.0 * n2.1 + n1.1 * n2.0);
-            let (d_re, d_im) = (d1.0 * d2.0 - d1.1 * d2.1, d1.0 * d2.1 + d1.1 * d2.0);
-            let scale = scale / (d_re * d_re + d_im * d_im);
-            held[0][cell] = (n_re * d_re + n_im * d_im) * scale;
-            held[1][cell] = (n_im * d_re - n_re * d_im) * scale;
+        RingPair {
+            scale: single(r / self.rings.most() * self.full),
+            coupling: single(r),
+            round_trip: single(a),
+            inner: single(r * r * a),
         }
-        held
     }
 
     /// The round trips of a pair of codes, real and imaginary parts.
@@ -336,11 +316,13 @@ mod tests {
             let errors =
                 RingErrors { rings, full, turns: [turns(0), turns(1)], programs: OnceLock::new() };
             let code = |cell: usize, step: usize| (cell * step % 255) as f32 - 127.0;
-            let mut planes = Planes {
-                re: (0..count).map(|cell| code(cell, 31)).collect(),
-                im: (0..count).map(|cell| code(cell, 17)).collect(),
-            };
-            errors.apply(&mut planes);
+            let [mut held_re, mut held_im] =
+                [31, 17].map(|step| (0..count).map(|cell| code(cell, step)).collect::<Vec<f32>>());
+            // In rows of 50, as an array has them.
+            let rows = held_re.chunks_mut(50).zip(held_im.chunks_mut(50));
+            for (row, (re, im)) in rows.enumerate() {
+                errors.apply(50 * row, re, im);
+            }
             for cell in 0..count {
                 let wanted = C(f64::from(code(cell, 31)) / full, f64::from(code(cell, 17)) / full);
                 let (u1, u2) = rings.program(wanted);
@@ -349,8 +331,8 @@ mod tests {
                     C(cos, sin)
                 };
                 let C(re, im) = rings.weight(u1.times(turn(0)), u2.times(turn(1)));
-                let off = (f64::from(planes.re[cell]) - re * full).abs()
-                    + (f64::from(planes.im[cell]) - im * full).abs();
+                let off = (f64::from(held_re[cell]) - re * full).abs()
+                    + (f64::from(held_im[cell]) - im * full).abs();
                 assert!(off < 1e-2, "{cell}: {off} codes");
             }
         }

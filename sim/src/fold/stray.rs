@@ -22,15 +22,17 @@ impl Stray {
         }
         let full = film::full_scale(origin.chip.weight_limit(), packing);
         let sigma = single((power / 2.0).sqrt() * full);
-        let count = origin.chip.array.inputs * origin.chip.array.outputs;
-        let part =
-            |part| origin.normals(Term::Crossing, part, count).iter().map(|n| sigma * n).collect();
+        let part = |part| {
+            let normals = origin.normals_of_cells(Term::Crossing, part);
+            normals.iter().map(|normal| sigma * normal).collect()
+        };
         Some(Self(Planes { re: part(0), im: part(1) }))
     }
 
-    pub(super) fn add(&self, planes: &mut Planes) {
-        for (weights, strays) in [(&mut planes.re, &self.0.re), (&mut planes.im, &self.0.im)] {
-            for (weight, stray) in weights.iter_mut().zip(strays) {
+    /// Adds them to effective weights, from `first` on in the array.
+    pub(super) fn add(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
+        for (weights, strays) in [(re, &self.0.re), (im, &self.0.im)] {
+            for (weight, stray) in weights.iter_mut().zip(&strays[first..]) {
                 *weight += stray;
             }
         }

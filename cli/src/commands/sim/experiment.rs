@@ -42,7 +42,10 @@ const LEAST_SIGMA: f64 = 0.5;
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) chip: ChipDescription,
+    /// Of the columns that are realised.
     pub(super) layout: Layout,
+    /// The first so many columns of each chip are realised.
+    pub(super) columns: usize,
     pub(super) terms: Terms,
     pub(super) data: Data,
     pub(super) symbols: usize,
@@ -139,14 +142,12 @@ impl Setup {
             .collect();
 
         let done = AtomicUsize::new(0);
-        let progress = console.progress("simulating chips", self.instances);
+        // For each chip everything together, and each term.
+        let progress = console.progress("simulating", self.instances * (1 + fine.len()));
+        let tick = || progress.set(done.fetch_add(1, Ordering::Relaxed) + 1);
         let shares = (0..self.instances)
             .into_par_iter()
-            .map(|instance| {
-                let share = self.measure(instance, statistics.shift, &fine);
-                progress.set(done.fetch_add(1, Ordering::Relaxed) + 1);
-                share
-            })
+            .map(|instance| self.measure(instance, statistics.shift, &fine, &tick))
             .collect::<Result<Vec<Share>, CliError>>()?;
         drop(progress);
 
@@ -258,6 +259,7 @@ impl Setup {
         instance: usize,
         shift: u8,
         fine: &[(Term, f64, Converter)],
+        tick: &(impl Fn() + Sync),
     ) -> Result<Share, CliError> {
         let operands = self.operands(instance);
         let count = operands.sums.len().max(1) as f64;
@@ -271,12 +273,14 @@ impl Setup {
             ..Share::default()
         };
         self.keep_samples(&operands.sums, &measured, shift, &mut share.samples);
+        tick();
         for (term, sigma, converter) in fine {
             let Converter { chip, shift } = converter;
             let measured = self.codes(chip, Terms::only(*term), *shift, instance, &operands)?;
             let error = square_error(&operands.sums, &measured, *shift) / count;
             let blur = if *sigma >= LEAST_SIGMA { blur(*shift) } else { 0.0 };
             share.terms.push(error - ideal(*shift, chip.adc.bits) - blur);
+            tick();
         }
         Ok(share)
     }
@@ -292,7 +296,13 @@ impl Setup {
     ) -> Result<Vec<i32>, CliError> {
         let seed = self.instance_seed(instance);
         let array = ArrayModel::new(chip, terms, seed, self.layout.packing())?;
-        let mut array = array.with_draws(self.draws);
+        let mut array = array.with_draws(self.draws).with_columns(self.columns);
+        if array.is_exact(0) {
+            // What no term disturbs need not be loaded to be known.
+            let mut codes = vec![0; operands.sums.len()];
+            codes::requantise_all(&operands.sums, shift, chip.adc.bits, &mut codes);
+            return Ok(codes);
+        }
         let tile = array.load(0, &operands.weights)?;
         // A call begins in the dark. Where symbols meet those before, others go ahead of them, so
         // that each has one before it on its wavelength.

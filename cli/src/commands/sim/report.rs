@@ -21,6 +21,8 @@ pub(crate) struct SimReport {
     pub(crate) chip: String,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
+    /// The first so many columns are realised, with all their rows and the light of the whole array.
+    pub(crate) columns_measured: usize,
     pub(crate) packing: &'static str,
     pub(crate) readout: &'static str,
     #[serde(skip)]
@@ -84,6 +86,7 @@ impl SimReport {
             chip: chip.name.clone(),
             rows: chip.array.inputs,
             columns: chip.array.outputs,
+            columns_measured: setup.columns,
             packing: setup.layout.packing().name(),
             readout: if chip.receiver.readout.pairs() == 1 { "i" } else { "iq" },
             reads_quadrature: setup.layout.packing().reads_quadrature(),
@@ -158,6 +161,14 @@ impl SimReport {
             self.seed,
             self.shift,
         );
+        if self.columns_measured < self.columns {
+            let line = format!(
+                "of each chip the first {} columns are realised, with all their rows and the light \
+                 of the whole array; say how many with --columns\n",
+                self.columns_measured
+            );
+            out.insert_str(out.len() - 1, &line);
+        }
         if self.symbols_shortened {
             out.insert_str(
                 out.len() - 1,

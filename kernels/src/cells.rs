@@ -197,6 +197,29 @@ fn show_body(z: (f32, f32), cells: Parts<'_>, seen: Parts<'_>, out: &mut [f32]) 
     }
 }
 
+/// Adds to each column's sum its cell under the operand z: `sum[k] += z c[k]`.
+///
+/// Panics: if the lengths differ.
+pub fn add_under(z: (f32, f32), cells: Parts<'_>, re: &mut [f32], im: &mut [f32]) {
+    let n = re.len();
+    assert!(im.len() == n && cells.re.len() == n && cells.im.len() == n, "one cell each");
+    add_under_on(Isa::detected(), z, cells, re, im);
+}
+
+on_every_isa! {
+    fn add_under_on(z: (f32, f32), cells: Parts<'_>, re: &mut [f32], im: &mut [f32]) = under_body;
+}
+
+#[inline(always)]
+fn under_body(z: (f32, f32), cells: Parts<'_>, re: &mut [f32], im: &mut [f32]) {
+    let (z_re, z_im) = z;
+    let sums = re.iter_mut().zip(im);
+    for ((sum_re, sum_im), (&re, &im)) in sums.zip(cells.re.iter().zip(cells.im)) {
+        *sum_re += re * z_re - im * z_im;
+        *sum_im += re * z_im + im * z_re;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +281,9 @@ mod tests {
         keep(&im);
         show_on(isa, (0.3, -0.8), x, y, &mut re);
         keep(&re);
+        add_under_on(isa, (0.2, 0.7), x, &mut re, &mut im);
+        keep(&re);
+        keep(&im);
         hold_in_rings_on(isa, rings, &programs, [x, y], &mut re, &mut im);
         keep(&re);
         keep(&im);
@@ -289,6 +315,14 @@ mod tests {
             C::at(x, k).times(C(cos, sin))
         };
         assert!((0..N).all(|k| turned(k).is_near(re[k], im[k])));
+
+        let (mut re, mut im) = (c.clone(), d.clone());
+        add_under((0.3, -0.8), x, &mut re, &mut im);
+        let under = |k: usize| {
+            let (C(re, im), C(to_re, to_im)) = (C::at(x, k).times(C(0.3, -0.8)), C::at(y, k));
+            C(to_re + re, to_im + im)
+        };
+        assert!((0..N).all(|k| under(k).is_near(re[k], im[k])));
 
         let mut out = vec![0.0; N];
         show((0.3, -0.8), x, y, &mut out);

@@ -26,7 +26,7 @@ use crate::{Term, Terms};
 use cells::Cells;
 use crosstalk::Heat;
 use film::Film;
-use litecore_kernels::cells::Parts;
+use litecore_kernels::cells::{self as kernels, Parts};
 use litecore_kernels::normal::standard_normals;
 use litecore_kernels::s2::PackedMatrix;
 use litecore_types::Seed;
@@ -161,7 +161,7 @@ impl ArrayErrors {
             }
             if let Some((heat, drives)) = &heat {
                 heat.phases(drives, row, &mut phases);
-                litecore_kernels::cells::turn(&phases, re, im);
+                kernels::turn(&phases, re, im);
             }
             if let Some(stray) = &self.stray {
                 stray.add(first, re, im);
@@ -176,7 +176,7 @@ impl ArrayErrors {
         let parts = out.chunks_exact_mut(re.len()).zip(self.quadratures.seen());
         for (out, (of_re, of_im)) in parts {
             let (cells, seen) = (Parts { re, im }, Parts { re: of_re, im: of_im });
-            litecore_kernels::cells::show(operand, cells, seen, out);
+            kernels::show(operand, cells, seen, out);
         }
     }
 }
@@ -215,11 +215,8 @@ impl<'a> Emitted<'a> {
             self.tile.set_input(*input, &self.shown);
         }
         if let Some((z_re, z_im)) = quadratures.leak(row) {
-            let leak = self.leak.re.iter_mut().zip(&mut self.leak.im);
-            for ((leak_re, leak_im), (&re, &im)) in leak.zip(re.iter().zip(im)) {
-                *leak_re += re * z_re - im * z_im;
-                *leak_im += re * z_im + im * z_re;
-            }
+            let Planes { re: leak_re, im: leak_im } = &mut self.leak;
+            kernels::add_under((z_re, z_im), Parts { re, im }, leak_re, leak_im);
         }
     }
 

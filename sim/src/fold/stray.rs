@@ -9,6 +9,7 @@ use super::{Origin, Planes, film, single};
 use crate::Term;
 use crate::optics::power_ratio;
 use crate::packing::Packing;
+use litecore_kernels::cells;
 use litecore_types::chip::ChipDescription;
 
 /// The strays of one array, in codes.
@@ -32,9 +33,8 @@ impl Stray {
     /// Adds them to effective weights, from `first` on in the array.
     pub(super) fn add(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
         for (weights, strays) in [(re, &self.0.re), (im, &self.0.im)] {
-            for (weight, stray) in weights.iter_mut().zip(&strays[first..]) {
-                *weight += stray;
-            }
+            let strays = &strays[first..][..weights.len()];
+            cells::add_share(1.0, strays, weights);
         }
     }
 }

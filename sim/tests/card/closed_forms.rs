@@ -264,6 +264,7 @@ fn reflections_belong_to_a_wavelength() {
 fn every_term_alone_is_what_its_closed_form_says() {
     assert_eq!(STRENGTHS.map(|(term, _)| term), Term::ALL, "no term is left out");
     for (term, strengths) in STRENGTHS {
+        let mut packings_that_show_it = 0;
         for packing in Packing::ALL {
             let mut changes = strengths.to_vec();
             if packing.reads_quadrature() {
@@ -289,7 +290,10 @@ fn every_term_alone_is_what_its_closed_form_says() {
             let measured = -decibels(powers / f64::from(chips));
             // 24 chips of 32 rows: an angle per row or output, or one per chip, is the least sure.
             close(&format!("{packing}, {}", term.name()), measured, part.snr_rms_db, 0.6);
+            assert_ne!(tile.codes(Terms::only(term), 0), tile.codes(Terms::none(), 0));
+            packings_that_show_it += 1;
         }
+        assert!(packings_that_show_it > 0, "{} changes nothing", term.name());
     }
 }
 

@@ -110,6 +110,30 @@ fn a_term_switched_shares_every_other_terms_draws() {
     }
 }
 
+/// Some columns of an array are those of the whole: cells, rows, receivers, and what is drawn.
+#[test]
+fn the_first_columns_alone_are_those_of_the_whole_array() {
+    const FEW: usize = 5;
+    let changes =
+        [("cell.dead_fraction", "0.05"), ("cell.stuck_fraction", "0.05"), ("adc.bits", "12")];
+    let chip = chip_for(Packing::Conjugate, &changes);
+    let columns = chip.array.outputs;
+    let tile = PackedTile::random(chip.clone(), Packing::Conjugate, 70);
+    for terms in [Terms::none(), Terms::only(Term::Dead).with(Term::Stuck), Terms::all()] {
+        let first = |row: &[i32]| row[..FEW].to_vec();
+        let whole: Vec<i32> = tile.codes(terms, 7).chunks(columns).flat_map(first).collect();
+        let model = ArrayModel::new(&chip, terms, Seed(7), Packing::Conjugate).unwrap();
+        let mut model = model.with_columns(FEW);
+        assert_eq!((model.outputs_per_symbol(), model.is_exact(0)), (FEW, terms == Terms::none()));
+        let weights: Vec<i8> =
+            tile.weights.chunks(columns).flat_map(|row| row[..FEW].to_vec()).collect();
+        let few = model.load(0, &weights).unwrap();
+        let mut codes = Vec::new();
+        model.forward(&few, &tile.x, Seed(7).key("stream", 0), &tile.tags, tile.shift, &mut codes);
+        assert_eq!(codes, whole, "{terms}");
+    }
+}
+
 #[test]
 fn blocks_and_batches_change_nothing() {
     let tile = PackedTile::random(chip_for(Packing::Conjugate, &[]), Packing::Conjugate, 500);

@@ -131,6 +131,37 @@ fn every_term_alone_is_what_its_closed_form_says() {
     }
 }
 
+/// Operands that belong together: a detector's factor turns the whole sum, so its error goes with the
+/// sum as it is, twenty times that of independent products.
+#[test]
+fn a_detector_errs_with_its_whole_sum() {
+    let changes = [
+        ("cell.amplitude_error", "0.02"),
+        ("path.splitter_imbalance_db", "0.1"),
+        ("modulator.transfer_error", "0.03"),
+    ];
+    let chip = chip_for(Packing::Conjugate, &changes);
+    let columns = chip.array.outputs;
+    let mut tile = PackedTile::random(chip.clone(), Packing::Conjugate, 200);
+    let first: Vec<i8> = tile.weights.iter().step_by(columns).copied().collect();
+    tile.weights = first.iter().flat_map(|&code| vec![code; columns]).collect();
+    tile.x = first.repeat(200);
+    let model = ArrayModel::new(&chip, Terms::none(), Seed(0), Packing::Conjugate).unwrap();
+    tile.sums = model.sums(&tile.weights, &tile.x).unwrap();
+    let rms = Statistics::measured(&[], &[], &tile.sums, 0).mean_square_sum.sqrt();
+    let range = |shift: &u8| 32768.0 * f64::from(1_u32 << shift) > 2.0 * rms;
+    tile.shift = (0..24).find(range).unwrap();
+    for term in [Term::CellAmplitude, Term::Splitter, Term::Transfer] {
+        let powers: f64 = (0..24)
+            .map(|seed| pxfm::f_exp10(-tile.snr_rms_db(Terms::only(term), seed) / 10.0))
+            .sum();
+        let measured = -decibels(powers / 24.0);
+        let form = tile.budget(Terms::only(term)).part(Source::Term(term)).unwrap().snr_rms_db;
+        eprintln!("{}: {measured:.2} dB, form {form:.2} dB", term.name());
+        assert!((measured - form).abs() < 0.6, "{}: {measured} {form}", term.name());
+    }
+}
+
 #[test]
 fn all_terms_together_are_the_sum_of_the_parts() {
     for packing in Packing::ALL {

@@ -346,8 +346,7 @@ mod tests {
             points.map(|(sin, cos)| (single(cos), single(sin))).unzip()
         };
         let [p, q, first, second] = [0.0, 1.0, 2.0, 3.0].map(unit);
-        let programs: Vec<[f32; 4]> =
-            (0..N).map(|k| [p.0[k], p.1[k], q.0[k], q.1[k]]).collect();
+        let programs: Vec<[f32; 4]> = (0..N).map(|k| [p.0[k], p.1[k], q.0[k], q.1[k]]).collect();
         let (r, a) = (0.9, 0.99);
         let rings = RingPair {
             scale: 100.0,

@@ -56,6 +56,7 @@ fn most_while<T>(work: impl FnOnce() -> T) -> (isize, T) {
     (HELD.get().1 - before, result)
 }
 
+#[cfg(test)]
 fn model(name: &str, changes: &[(&str, &str)]) -> ArrayModel {
     let changes: Vec<Override> = changes
         .iter()

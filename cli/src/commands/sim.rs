@@ -134,8 +134,7 @@ fn default_columns(chip: &ChipDescription) -> usize {
 /// So many symbols that a result is precise, but no more than take seconds; and whether these are
 /// fewer.
 fn default_symbols(cells: usize) -> (u64, bool) {
-    let symbols =
-        (CELLS_PASSED / cells as u64).clamp(8 * SYMBOLS_PER_INSTANCE as u64, SYMBOLS);
+    let symbols = (CELLS_PASSED / cells as u64).clamp(8 * SYMBOLS_PER_INSTANCE as u64, SYMBOLS);
     (symbols, symbols < SYMBOLS)
 }
 

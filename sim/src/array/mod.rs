@@ -235,8 +235,9 @@ impl ArrayModel {
     /// Draws the errors of an array at its first use.
     fn errors_of(&mut self, array: u16) {
         let (chip, terms, seed, age_s, columns) =
-                (&self.chip, self.terms, self.seed, self.age_s, self.columns);
-        let draw = || ArrayErrors::draw(Origin { chip, terms, seed, array, age_s, columns }, self.packing);
+            (&self.chip, self.terms, self.seed, self.age_s, self.columns);
+        let draw =
+            || ArrayErrors::draw(Origin { chip, terms, seed, array, age_s, columns }, self.packing);
         self.arrays.entry(array).or_insert_with(draw);
     }
 

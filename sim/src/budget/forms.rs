@@ -184,8 +184,7 @@ impl<'a> Forms<'a> {
         let v = polarization_variance(chip);
         let left = chip.path.polarization_residual.value();
         // cosh v − 1, by its series: v is a third at most.
-        let sums =
-            if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
+        let sums = if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
         let differences = left * left * v * v / 2.0 * (1.0 + v * v / 12.0) * sums;
         let absolute: f64 = [Term::Shot, Term::Receiver, Term::Dark, Term::RinLo]
             .into_iter()
@@ -204,8 +203,7 @@ impl<'a> Forms<'a> {
     /// The error of sums that are turned by a normal angle of this mean and deviation.
     fn turned_about(&self, mean: f64, sigma: f64) -> f64 {
         let [across, along] = turned(mean, sigma);
-        let sums =
-            if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
+        let sums = if self.is_streamed() { self.statistics.mean_square_sum } else { self.signal };
         across * self.unwanted + along * sums
     }
 

@@ -18,7 +18,8 @@ impl Forms<'_> {
         let lanes = codes_per_lane(self.packing);
         let lanes_of_two = lanes.into_iter().filter(|&codes| codes > 1.0).count() as f64;
         // A lane or a detector is one factor of all that it sums up, so what it does goes with the
-        // sums as they are, and not with those of independent products.
+        // sums as they are, and not with those of independent products. What differs between the two
+        // quadratures of a lane takes their parts of the sum as uncorrelated.
         let sums = self.statistics.mean_square_sum;
         Some(match term {
             Term::CellAmplitude => square(chip.cell.amplitude_error.value()) * sums,

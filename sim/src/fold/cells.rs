@@ -44,7 +44,7 @@ impl Cells {
         let count = origin.chip.array.inputs * origin.columns;
         // What has no strength is left out: it takes seconds where cells are millions.
         let draw = |term, strength: f64| {
-            (strength > 0.0).then(|| origin.normals_of_cells(term, 0)).unwrap_or_default()
+            if strength > 0.0 { origin.normals_of_cells(term, 0) } else { Vec::new() }
         };
         let (amplitudes, phases) =
             (draw(Term::CellAmplitude, amplitude), draw(Term::CellPhase, phase));
@@ -104,11 +104,7 @@ impl Cells {
 }
 
 /// `1 + c (cos θ / ⟨cos θ⟩ − 1)` of each cell, c the fraction that calibration leaves.
-fn overlaps(
-    origin: Origin<'_>,
-    angle: f64,
-    residual: f64,
-) -> impl Iterator<Item = f32> {
+fn overlaps(origin: Origin<'_>, angle: f64, residual: f64) -> impl Iterator<Item = f32> {
     let mean = overlap(origin.chip);
     origin.normals_of_cells(Term::Polarization, 0).into_iter().map(move |normal| {
         let (_, cos) = math::sin_cos(angle * f64::from(normal));

@@ -146,8 +146,7 @@ impl ArrayErrors {
         let heat = self.heat.as_ref().map(|heat| (heat, heat.drives(&planes)));
         let mut phases = vec![0.0; columns];
         let mut emitted = Emitted::new(self, rows);
-        let weights =
-            planes.re.chunks_exact_mut(columns).zip(planes.im.chunks_exact_mut(columns));
+        let weights = planes.re.chunks_exact_mut(columns).zip(planes.im.chunks_exact_mut(columns));
         for (row, (re, im)) in weights.enumerate() {
             let first = row * columns;
             if let Some(film) = &self.film {

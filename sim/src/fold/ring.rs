@@ -133,7 +133,8 @@ impl RingErrors {
                 let (sin, cos) = math::sin_cos(sigma * f64::from(normal));
                 (single(cos), single(sin))
             };
-            let (cos, sin) = origin.normals_of_cells(Term::Ring, part).into_iter().map(turn).unzip();
+            let (cos, sin) =
+                origin.normals_of_cells(Term::Ring, part).into_iter().map(turn).unzip();
             Turns { cos, sin }
         };
         Some(Self {

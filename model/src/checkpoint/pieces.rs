@@ -140,7 +140,7 @@ mod tests {
     fn file_of(length: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("shard");
-        let bytes: Vec<u8> = (0..length).map(|at| (at * at / 7 % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at * at / 7 % 251).expect("a byte")).collect();
         std::fs::write(&file, &bytes).expect("written");
         (folder, file, bytes)
     }

@@ -37,6 +37,8 @@ pub(crate) fn calibration_inputs(
         session.forward_tokens(chunk, &mut recorder)?;
         progress.set(index * CHUNK);
     }
+    // What is compiled next passes the tensors once, and needs none of them kept.
+    checkpoint.release();
     Ok(recorder.into_inputs())
 }
 

@@ -1,9 +1,10 @@
-//! Compilation against reading and quantising the same bytes in one plain pass.
+//! Compilation against reading and quantising the same bytes in one pass.
 //!
-//! There are two plain passes. The *plain* one reads the checkpoint as everybody here must, digests and
-//! numbers checked, finds each row's largest weight and makes codes. The *raw* one takes the bytes of
-//! the file for granted: read, quantise, nothing else. Neither cuts tiles, looks at samples or writes a
-//! file. All use all threads.
+//! There are two such passes. The *raw* one takes the bytes of the file for granted: it reads them,
+//! finds each row's largest weight, and writes the codes of all rows to memory; nothing else. The
+//! *checked* one, which keys call `plain`, reads the checkpoint as everybody here must, digests and
+//! numbers checked. Neither cuts tiles, looks at samples or writes a file. Compilation and both passes
+//! use the same threads, and the files are in the system's cache for all three.
 
 use crate::rounds::{interleaved, processor_seconds};
 use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_model_to};
@@ -261,24 +262,27 @@ fn plain_pass(directory: &Path) -> Result<f64, CheckpointError> {
 /// Returns a sum of the codes, so that nothing is left out. The few bytes of header count as
 /// weights; where they are no numbers their row is passed over.
 fn raw_pass(file: &Path) -> io::Result<i64> {
-    const PIECE: u64 = (1024 * WIDTH * 4) as u64;
+    const PIECE: usize = 1024 * WIDTH;
     let len = File::open(file)?.metadata()?.len();
-    (0..len.div_ceil(PIECE))
-        .into_par_iter()
-        .map(|piece| {
+    let mut codes = vec![0_i8; usize::try_from(len / 4).unwrap_or(usize::MAX)];
+    let sums: Vec<i64> = codes
+        .par_chunks_mut(PIECE)
+        .enumerate()
+        .map(|(piece, codes)| {
             let mut file = File::open(file)?;
-            file.seek(SeekFrom::Start(piece * PIECE))?;
-            let mut bytes = Vec::with_capacity(1024 * WIDTH * 4);
-            file.take(PIECE).read_to_end(&mut bytes)?;
+            file.seek(SeekFrom::Start((4 * piece * PIECE) as u64))?;
+            let mut bytes = Vec::with_capacity(4 * PIECE);
+            file.take(4 * codes.len() as u64).read_to_end(&mut bytes)?;
             let (words, _) = bytes.as_chunks::<4>();
             let weights: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-            let mut codes = vec![0_i8; weights.len()];
             let mut sum = 0.0;
             for (row, codes) in weights.chunks(WIDTH).zip(codes.chunks_mut(WIDTH)) {
                 sum += f64::from(codes::quantise(row, 127, codes).unwrap_or(0.0));
             }
             black_box(sum);
-            Ok(i64::from(black_box(&codes)[0]))
+            Ok(i64::from(codes[0]))
         })
-        .sum()
+        .collect::<io::Result<_>>()?;
+    black_box(&codes);
+    Ok(sums.iter().sum())
 }

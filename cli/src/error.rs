@@ -38,12 +38,8 @@ pub(crate) enum CliError {
     ChipMismatch { program: String, device: String, same_name: &'static str },
     #[error("the checkpoint is damaged and must not be used:\n  {}", offences.join("\n  "))]
     Damaged { offences: Vec<String> },
-    #[error(
-        "{path} is compiled from a model with a vocabulary of its own, and programs hold no \
-         tokenizer: give the checkpoint, which is compiled again for the run",
-        path = path.display()
-    )]
-    NoTokenizer { path: PathBuf },
+    #[error("the tokenizer of {path}: {problem}", path = path.display())]
+    ProgramTokenizer { path: PathBuf, problem: litecore_model::TokenizerError },
     #[error(transparent)]
     Tokenizer(#[from] litecore_model::TokenizerError),
     #[error(transparent)]

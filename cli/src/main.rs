@@ -1,6 +1,7 @@
 //! The `litecore` command: arguments, progress, tables, plots.
 
 mod args;
+mod calibration_inputs;
 mod commands;
 mod console;
 mod device;

@@ -1,16 +1,16 @@
 //! Opening what a user names: a model, a chip, a text, an executor.
 
 use crate::args::Execution;
+use crate::calibration_inputs::calibration_inputs;
 use crate::console::Console;
 use crate::device::{self, OpenDevice};
 use crate::error::CliError;
 use litecore_compiler::{CompileOptions, CompiledModel, compile_model};
 use litecore_hal::{Device, DeviceUri};
 use litecore_model::checkpoint::Checkpoint;
-use litecore_model::{ByteTokenizer, ModelConfig, TierMask, Tokenizer};
+use litecore_model::{ModelConfig, Tokenizer};
 use litecore_runtime::{
-    DenseModel, Executor, ExecutorKind, FloatExecutor, InputRecorder, IntegerExecutor,
-    PhotonicExecutor, Session,
+    DenseModel, Executor, ExecutorKind, FloatExecutor, IntegerExecutor, PhotonicExecutor,
 };
 use litecore_sim::{SimDevice, SimOptions, Terms};
 use litecore_train::corpus::{self, Kind};
@@ -43,8 +43,6 @@ pub(crate) struct NamedChip {
     pub(crate) text: String,
 }
 
-/// Inputs per expert that gains are chosen on.
-const CALIBRATION_ROWS: usize = 64;
 /// Bytes of each kind of text in the default calibration text.
 const CALIBRATION_BYTES_PER_KIND: usize = 300;
 const CALIBRATION_SEED: u64 = 0x6c69_7465_0003;
@@ -63,11 +61,11 @@ impl Workload {
             }
             Some(path) if path.is_file() => {
                 let compiled = CompiledModel::read(path)?;
-                if compiled.config.vocab > ByteTokenizer::VOCAB {
-                    return Err(CliError::NoTokenizer { path: path.to_owned() });
-                }
+                let tokenizer = compiled.tokenizer().map_err(|problem| {
+                    CliError::ProgramTokenizer { path: path.to_owned(), problem }
+                })?;
                 let dense = DenseModel::new(&compiled.config, &compiled.dense)?;
-                let (name, tokenizer) = (path.display().to_string(), Tokenizer::Bytes);
+                let name = path.display().to_string();
                 Ok(Self { name, dense, tokenizer, source: Source::Compiled(Box::new(compiled)) })
             }
             Some(path) => Err(CliError::NotAModel {
@@ -118,18 +116,7 @@ impl Workload {
             }
             Source::Checkpoint(checkpoint) => checkpoint,
         };
-        let mut float = FloatExecutor::from_checkpoint(checkpoint)?;
-        let mut recorder = InputRecorder::new(&mut float, CALIBRATION_ROWS);
-        let mask = TierMask::all(self.config());
-        let tokens = self.tokenizer.encode(&String::from_utf8_lossy(text))?.tokens;
-        let progress = console.progress("reading calibration text", tokens.len());
-        let mut session = Session::new(&self.dense, mask, self.config().routing.seed, 0);
-        for (index, chunk) in tokens.chunks(256).enumerate() {
-            session.forward_tokens(chunk, &mut recorder)?;
-            progress.set(index * 256);
-        }
-        drop(progress);
-        let inputs = recorder.into_inputs();
+        let inputs = calibration_inputs(checkpoint, &self.dense, text, console)?;
         let samples = |layer, key| inputs.get(&(layer, key)).cloned().unwrap_or_default();
         let layers = 0..self.config().layers;
         let experts = layers.map(|layer| self.config().experts_in(layer).count()).sum();

@@ -151,16 +151,57 @@ fn from_a_directory_to_text() {
 }
 
 #[test]
-fn a_compiled_program_without_its_tokenizer_is_refused_by_name() {
+fn a_compiled_program_brings_its_tokenizer() {
     let victim = Victim::of("mixtral");
     let (model, target) = (victim.folder.path().join("model"), victim.target());
     json_of(&["import", text(&model), "--out", text(&target), "--json"]);
     let program = victim.folder.path().join("model.prog");
-    json_of(&["compile", text(&target), "--chip", "tiny-4", "--out", text(&program), "--json"]);
-    let output = litecore(&["run", text(&program), "--prompt", "x"]);
+    json_of(&["compile", text(&target), "--out", text(&program), "--json"]);
+
+    let recorded = fs::read(victim.file("expected.json")).expect("what was recorded");
+    let recorded: Value = serde_json::from_slice(&recorded).expect("JSON");
+    let prompt = recorded["prompt"].as_str().expect("a prompt");
+    let run = |model: &Path| {
+        let common = ["--executor", "cpu", "--prompt", prompt, "-n", "24", "--json"];
+        json_of(&[&["run", text(model)], &common[..]].concat())
+    };
+    let from_checkpoint = run(&target);
+    assert_eq!(from_checkpoint["tokens"].as_array().map(Vec::len), Some(24));
+    // The program stands alone: nothing but the one file is there.
+    fs::remove_dir_all(&target).expect("removed");
+    let from_program = run(&program);
+    assert_eq!(from_program["tokens"], from_checkpoint["tokens"]);
+    assert_eq!(from_program["text"], from_checkpoint["text"]);
+
+    // A text is measured in the model's own tokens.
+    let file = victim.folder.path().join("text.txt");
+    fs::write(&file, recorded["text"].as_str().expect("a text")).expect("written");
+    let eval =
+        json_of(&["eval", text(&program), "--text", text(&file), "--executor", "cpu", "--json"]);
+    let per = |unit: &str| eval[unit].as_f64().expect("a number");
+    let tokens = recorded["text_tokens"].as_array().expect("tokens").len() as f64;
+    let length = recorded["text"].as_str().expect("a text").len() as f64;
+    let ratio = per("bits_per_byte") * (length - 1.0) / (per("bits_per_token") * (tokens - 1.0));
+    assert!((ratio - 1.0).abs() < 1e-5, "{eval}");
+}
+
+#[test]
+fn a_program_without_the_tokenizer_it_needs_is_refused_by_name() {
+    let victim = Victim::of("mixtral");
+    let (model, target) = (victim.folder.path().join("model"), victim.target());
+    json_of(&["import", text(&model), "--out", text(&target), "--json"]);
+    // As if the checkpoint had been written by somebody else.
+    let manifest = target.join("manifest.json");
+    let bytes = fs::read(&manifest).expect("a manifest");
+    let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
+    value.as_object_mut().expect("an object").remove("tokenizer").expect("it has one");
+    fs::write(&manifest, value.to_string()).expect("written");
+    let program = victim.folder.path().join("model.prog");
+    let output = litecore(&["compile", text(&target), "--out", text(&program)]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("programs hold no tokenizer: give the checkpoint"), "{message}");
+    assert!(message.contains("no tokenizer for a vocabulary of 288: import"), "{message}");
+    assert!(!program.exists());
 }
 
 #[test]

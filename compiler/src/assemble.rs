@@ -6,7 +6,8 @@
 use crate::graph::{Graph, MatrixWork, TileRead};
 use crate::layer::{LoweredMatrix, LoweredSlice};
 use crate::memory::BufferPool;
-use crate::schedule::{STEPS_MAX, schedule};
+use crate::schedule::STEPS_MAX;
+use crate::shape::lay_out;
 use crate::slice::LoweredTile;
 use crate::{CompileError, CompileOptions};
 use litecore_types::chip::ChipDescription;
@@ -205,7 +206,7 @@ impl<'a> Assembly<'a> {
             tables: self.tables,
             steps: Vec::new(),
         };
-        schedule(&mut program, &self.graph, self.chip, options.batch);
+        lay_out(&mut program, &self.graph, self.chip, options.batch);
         VerifiedProgram::new(program, self.chip)
             .map_err(|violations| CompileError::PassBug { layer: self.name.to_owned(), violations })
     }

@@ -196,6 +196,22 @@ pub enum CompileError {
         /// What the checkpoint says.
         source: Box<CheckpointError>,
     },
+    /// A shard of the checkpoint is not what its manifest says.
+    #[error("model `{model}`: what was compiled is not the checkpoint: verify the checkpoint")]
+    Checkpoint {
+        /// The model.
+        model: String,
+        /// What the checkpoint says.
+        source: Box<CheckpointError>,
+    },
+    /// The model's tokenizer cannot be read.
+    #[error("model `{model}`: its tokenizer cannot be read: verify the checkpoint")]
+    Tokenizer {
+        /// The model.
+        model: String,
+        /// What the checkpoint says.
+        source: Box<CheckpointError>,
+    },
     /// The compiled model cannot be written.
     #[error("{source}")]
     Artifact {

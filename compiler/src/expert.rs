@@ -7,7 +7,7 @@ use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_
 use crate::quantise::QuantisedRows;
 use crate::report::{LayerReport, snr_db};
 use crate::samples::{Samples, channel_power};
-use crate::stage::{Exact, Stage, multiply};
+use crate::stage::{Stage, exact_product, multiply};
 use crate::{CompileError, CompileOptions};
 use litecore_kernels::codes;
 use litecore_types::chip::ChipDescription;
@@ -76,8 +76,8 @@ pub fn compile_expert(
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     // The samples must be numbers before anything is made of them.
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
-    let exact_gate = Exact::new(gate).product(&samples.values);
-    let mut exact_up = Exact::new(up).product(&samples.values);
+    let exact_gate = exact_product(gate, &samples.values);
+    let mut exact_up = exact_product(up, &samples.values);
     let mut exact_hidden = vec![0.0; exact_gate.len()];
     codes::swiglu(&exact_gate, &exact_up, &mut exact_hidden);
 
@@ -106,7 +106,7 @@ pub fn compile_expert(
     let (change_h, reports) =
         change_vector(down_name, &takers, &exact_hidden, expert_width, limits, only_rotate);
     passes.extend(reports);
-    let exact_down = Exact::new(Matrix { weights: &down_weights, ..down });
+    let plain_down = Matrix { weights: &down_weights, ..down };
     let turned_down = change_h.as_ref().map(|change| change.of_weights(&down_weights));
     let gate = Matrix { weights: &gate_weights, ..gate };
     let up = Matrix { weights: &up_weights, ..up };
@@ -128,11 +128,15 @@ pub fn compile_expert(
     let hidden_power = channel_power(&changed_h, expert_width);
     let between = Inputs { codes: &h, channel_power: &hidden_power, importance: None };
     let lowered_down = Stage::lower(chip, options, down, between, &mut passes)?;
+    // What f32 makes of both kinds of hidden vectors, in one pass over the weights.
+    let both = [&hidden[..], &exact_hidden].concat();
+    let both = exact_product(plain_down, &both);
+    let (exact_down, exact) = both.split_at(both.len() / 2);
 
     let mut reports = lowered_gate.reports(&exact_gate);
     reports.extend(lowered_up.reports(&exact_up));
-    reports.extend(lowered_down.reports(&exact_down.product(&hidden)));
-    let snr_db = snr_db(&exact_down.product(&exact_hidden), lowered_down.outcome());
+    reports.extend(lowered_down.reports(exact_down));
+    let snr_db = snr_db(exact, lowered_down.outcome());
 
     let mut assembly = Assembly::new(chip, name);
     let mut x = assembly.move_in(width);

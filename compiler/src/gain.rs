@@ -9,6 +9,7 @@
 //! end of the range this changes nothing. The converter's own noise is left out on purpose: what a
 //! finer step saves of it, what is cut off costs again, and more reads take noise away but no clipping.
 
+use litecore_kernels::codes;
 use std::ops::RangeInclusive;
 
 /// How much larger a sum may come than any that the samples made: a quarter.
@@ -96,36 +97,16 @@ fn read(weighted: WeightedSums<'_>, shift: u8, adc_bits: u8) -> (f64, GainChoice
     let WeightedSums { sums, symbol_weights, output_weights } = weighted;
     let outputs = output_weights.len();
     let mut reading = vec![0; sums.len()];
-    litecore_kernels::codes::requantise_all(sums, shift, adc_bits, &mut reading);
-    // The sums that the converter still rounds to its last codes.
-    let half_range = 1_i64 << (adc_bits - 1);
-    let half_step = 1_i64 << shift >> 1;
-    let bounded =
-        |bound: i64| i32::try_from(bound).unwrap_or(if bound < 0 { i32::MIN } else { i32::MAX });
-    let lowest = bounded(-(half_range << shift) - half_step);
-    let highest = bounded(((half_range - 1) << shift) + half_step);
-    let (mut errors, mut beyonds) = (vec![0.0_f64; outputs], vec![0.0_f64; outputs]);
-    let mut clipped = 0_i32;
-    let symbols = sums.chunks_exact(outputs).zip(reading.chunks_exact(outputs));
-    for ((sums, reading), weight) in symbols.zip(symbol_weights) {
-        for ((&sum, &code), error) in sums.iter().zip(reading).zip(&mut errors) {
-            let difference = f64::from((code << shift) - sum);
-            *error += weight * difference * difference;
-        }
-        for (&sum, beyond) in sums.iter().zip(&mut beyonds) {
-            let larger = sum + (sum >> 2);
-            let kept = larger.max(lowest).min(highest);
-            let cut_off = f64::from(larger - kept);
-            *beyond += weight * cut_off * cut_off;
-            clipped += i32::from(sum > highest) + i32::from(sum < lowest);
-        }
-    }
+    codes::requantise_all(sums, shift, adc_bits, &mut reading);
+    let errors = codes::reading_errors(sums, &reading, symbol_weights, outputs, shift, adc_bits);
     let (mut squared_error, mut beyond) = (0.0, 0.0);
-    for ((error, more), weight) in errors.iter().zip(&beyonds).zip(output_weights) {
+    let of_outputs = errors.rounding.iter().zip(&errors.beyond).zip(output_weights);
+    for ((error, more), weight) in of_outputs {
         squared_error += weight * error;
         beyond += SHARE * weight * more;
     }
-    let (unity_error, clipped) = (squared_error, usize::try_from(clipped).unwrap_or(0));
+    let (unity_error, clipped) =
+        (squared_error, usize::try_from(errors.clipped).unwrap_or(usize::MAX));
     (beyond, GainChoice { shift, squared_error, unity_error, clipped, reading })
 }
 

@@ -5,7 +5,7 @@ use litecore_types::program::{Action, BufferId, TileId};
 use std::collections::BTreeMap;
 
 /// Something to be done for each symbol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) work: Work,
     /// Nodes that must be done for a symbol before this one: because it reads what they write, or
@@ -14,7 +14,7 @@ pub(crate) struct Node {
 }
 
 /// What a node does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Work {
     /// One step for each part of the symbols.
     Step(Action),
@@ -23,7 +23,7 @@ pub(crate) enum Work {
 }
 
 /// A product with one matrix.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MatrixWork {
     pub(crate) from: BufferId,
     pub(crate) to: BufferId,
@@ -33,7 +33,7 @@ pub(crate) struct MatrixWork {
 }
 
 /// One pass of the symbols through one tile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TileRead {
     pub(crate) tile: TileId,
     /// The slice of accumulators it adds to, counted over the whole program.

@@ -28,6 +28,7 @@ mod report;
 mod reports;
 mod samples;
 mod schedule;
+mod shape;
 mod slice;
 mod stage;
 mod tile;

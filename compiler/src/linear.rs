@@ -7,7 +7,7 @@ use crate::passes::{Allowed, Limits, Pass, change_vector};
 use crate::quantise::QuantisedRows;
 use crate::report::{LayerReport, snr_db};
 use crate::samples::{Samples, channel_power};
-use crate::stage::{Exact, Stage, multiply};
+use crate::stage::{Stage, exact_product, multiply};
 use crate::{CompileError, CompileOptions};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
@@ -48,7 +48,7 @@ pub fn compile_linear(
     };
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     let mut x = QuantisedRows::new(name, &samples.values, inputs, limits.input)?;
-    let exact = Exact::new(matrix).product(&samples.values);
+    let exact = exact_product(matrix, &samples.values);
     let (change, mut passes) =
         change_vector(name, &[weights], &samples.values, inputs, limits, allowed);
     let (mut changed_x, mut changed_weights) =

@@ -1,11 +1,13 @@
 //! Every expert of a checkpoint, compiled in parallel, with a result that does not depend on it.
 
-use crate::artifact::ArtifactWriter;
+use crate::artifact::{ArtifactWriter, Record};
 use crate::report::LayerReport;
 use crate::{CompileError, CompileOptions, CompiledExpert, ExpertWeights, compile_expert};
-use litecore_model::checkpoint::{Checkpoint, Digest};
+use litecore_model::checkpoint::{Checkpoint, Digest, Pass};
 use litecore_model::names::{self, Part};
-use litecore_model::{ExpertKey, ModelConfig, Tensor};
+use litecore_model::{
+    ByteTokenizer, ExpertKey, ModelConfig, Tensor, Tokenizer, TokenizerError,
+};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
 use rayon::prelude::*;
@@ -27,12 +29,29 @@ pub struct CompiledModel {
     pub config: ModelConfig,
     /// Digest of the manifest of the checkpoint the model comes from.
     pub checkpoint: Digest,
+    /// The text of the tokenizer's file; nothing where the tokens are bytes.
+    pub tokenizer: Option<String>,
     /// All tensors outside the experts, by name.
     pub dense: BTreeMap<String, Tensor>,
     /// The expert programs, by layer and key.
     pub experts: BTreeMap<ExpertPlace, Arc<VerifiedProgram>>,
     /// What became of each expert.
     pub reports: BTreeMap<ExpertPlace, LayerReport>,
+}
+
+impl CompiledModel {
+    /// What turns text into tokens and back.
+    ///
+    /// Errors: the tokenizer's file is none, or not of this model; or there is none for tokens that are
+    /// no bytes.
+    pub fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
+        let vocab = self.config.vocab;
+        match &self.tokenizer {
+            Some(text) => Tokenizer::from_json(text.as_bytes(), vocab),
+            None if vocab <= ByteTokenizer::VOCAB => Ok(Tokenizer::Bytes),
+            None => Err(TokenizerError::Absent { vocab }),
+        }
+    }
 }
 
 /// Most bytes of weight codes of a compiled model, which is in memory whole.
@@ -97,23 +116,26 @@ pub fn compile_model(
     let config = checkpoint.config();
     check_text(chip, chip_text, config)?;
     check_size(chip, config)?;
+    let tensors = checkpoint.pass();
     let mut dense = BTreeMap::new();
     for spec in config.dense_specs() {
-        dense.insert(spec.name.clone(), dense_tensor(checkpoint, &spec.name)?);
+        dense.insert(spec.name.clone(), dense_tensor(&tensors, config, &spec.name)?);
     }
     let mut experts = BTreeMap::new();
     let mut reports = BTreeMap::new();
     let request = ModelRequest { chip, chip_text, checkpoint, samples, options };
-    compile_experts(&request, progress, &mut |place, compiled| {
+    compile_experts(&request, &tensors, progress, &mut |place, compiled, _| {
         experts.insert(place, Arc::new(compiled.program));
         reports.insert(place, compiled.report);
         Ok(())
     })?;
+    finish(tensors, config)?;
     Ok(CompiledModel {
         chip: chip.clone(),
         chip_text: chip_text.to_owned(),
         config: config.clone(),
         checkpoint: checkpoint.digest(),
+        tokenizer: tokenizer_text(checkpoint)?,
         dense,
         experts,
         reports,
@@ -122,7 +144,8 @@ pub fn compile_model(
 
 /// Compiles every expert of a checkpoint for a chip, into a file, in bounded memory.
 ///
-/// In memory are a few experts for each thread, one dense tensor, and what the checkpoint keeps.
+/// In memory are a few experts for each thread and one dense tensor; no shard of a checkpoint in a
+/// directory is ever in memory whole.
 /// `observe` sees each expert before it is written, in layer and key order. Where this fails,
 /// nothing is left: the target is what it was before.
 /// Errors: see [`CompileError`]; of several experts at fault, the first in key order is reported.
@@ -136,25 +159,37 @@ pub fn compile_model_to(
     check_text(request.chip, request.chip_text, config)?;
     let mut writer =
         ArtifactWriter::create(target, request.chip_text, config, checkpoint.digest())?;
-    let names: BTreeSet<String> = config.dense_specs().map(|spec| spec.name).collect();
-    for name in names {
-        writer.dense(&name, &dense_tensor(checkpoint, &name)?)?;
+    if let Some(text) = tokenizer_text(checkpoint)? {
+        writer.tokenizer(text);
     }
-    compile_experts(request, progress, &mut |place, compiled| {
+    let names: BTreeSet<String> = config.dense_specs().map(|spec| spec.name).collect();
+    let tensors = checkpoint.pass();
+    for name in names {
+        writer.dense(&name, &dense_tensor(&tensors, config, &name)?)?;
+    }
+    compile_experts(request, &tensors, progress, &mut |place, compiled, record| {
         observe(place, &compiled);
-        writer.expert(place, &compiled.program, &compiled.report)?;
+        writer.record(place, &record, &compiled.program)?;
         Ok(())
     })?;
+    // Only now is it known that the tensors were those of the checkpoint.
+    finish(tensors, config)?;
     writer.finish()?;
     Ok(())
 }
 
-/// Takes an expert that is done.
-type Sink<'a> = dyn FnMut(ExpertPlace, CompiledExpert) -> Result<(), CompileError> + 'a;
+/// Takes an expert that is done, and its record for a file.
+type Sink<'a> = dyn FnMut(ExpertPlace, CompiledExpert, Record) -> Result<(), CompileError> + 'a;
+
+/// An expert to be compiled, and its samples.
+type Order = (ExpertPlace, Vec<f32>);
 
 /// Compiles every expert, batch by batch, and hands them on in layer and key order.
+///
+/// While one batch is compiled, the one before it is handed on.
 fn compile_experts(
     request: &ModelRequest<'_>,
+    tensors: &Pass<'_>,
     progress: &mut dyn FnMut(usize, usize),
     sink: &mut Sink<'_>,
 ) -> Result<(), CompileError> {
@@ -163,11 +198,9 @@ fn compile_experts(
     let threads = rayon::current_num_threads().max(1);
     let places = || (0..config.layers).flat_map(|layer| layer_places(config, layer));
     let total = places().count();
-    let mut places = places().peekable();
-    let mut done = 0;
-    progress(done, total);
-    while places.peek().is_some() {
-        let mut batch: Vec<(ExpertPlace, Vec<f32>)> = Vec::new();
+    let mut places = places();
+    let mut next_batch = || {
+        let mut batch: Vec<Order> = Vec::new();
         let mut weights = 0;
         while batch.len() < EXPERTS_PER_THREAD * threads && weights < WEIGHTS_PER_THREAD * threads {
             let Some(place) = places.next() else { break };
@@ -176,28 +209,62 @@ fn compile_experts(
             let tier = &config.tiers[usize::from(place.1.tier)];
             weights += usize::try_from(config.expert_parameters(tier)).unwrap_or(usize::MAX);
         }
-        let compiled: Vec<Result<_, CompileError>> = batch
-            .into_par_iter()
-            .map(|(place, samples)| {
-                let source = ExpertSource::read(checkpoint, place, samples)?;
-                Ok((place, source.compile(chip, options)?))
-            })
-            .collect();
-        for compiled in compiled {
-            let (place, compiled) = compiled?;
-            sink(place, compiled)?;
-            done += 1;
-        }
+        batch
+    };
+    let compile = |(place, samples): Order| {
+        let source = ExpertSource::read(tensors, config, place, samples)?;
+        let compiled = source.compile(chip, options)?;
+        let record = Record::new(&compiled.program, &compiled.report)?;
+        Ok((place, compiled, record))
+    };
+    let mut done = 0;
+    progress(done, total);
+    let mut batch = next_batch();
+    let mut compiled: Vec<Result<_, CompileError>> = Vec::new();
+    while !batch.is_empty() || !compiled.is_empty() {
+        let ready = std::mem::take(&mut compiled);
+        let following = next_batch();
+        let ordered = std::mem::replace(&mut batch, following);
+        // Within this scope, the sink stays on this thread and needs to be no other's.
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| compiled = ordered.into_par_iter().map(compile).collect());
+            for compiled in ready {
+                let (place, compiled, record) = compiled?;
+                sink(place, compiled, record)?;
+                done += 1;
+            }
+            Ok::<(), CompileError>(())
+        })?;
         progress(done, total);
     }
     Ok(())
 }
 
+/// The text of the tokenizer's file, where the model has a vocabulary of its own.
+fn tokenizer_text(checkpoint: &Checkpoint) -> Result<Option<String>, CompileError> {
+    checkpoint.tokenizer_text().map_err(|source| CompileError::Tokenizer {
+        model: checkpoint.config().name.clone(),
+        source: Box::new(source),
+    })
+}
+
 /// A tensor outside the experts.
-fn dense_tensor(checkpoint: &Checkpoint, name: &str) -> Result<Tensor, CompileError> {
-    checkpoint.tensor_f32(name).map_err(|source| CompileError::Tensor {
-        layer: checkpoint.config().name.clone(),
+fn dense_tensor(
+    tensors: &Pass<'_>,
+    config: &ModelConfig,
+    name: &str,
+) -> Result<Tensor, CompileError> {
+    tensors.tensor_f32(name).map_err(|source| CompileError::Tensor {
+        layer: config.name.clone(),
         tensor: name.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Checks the digests of all that was read.
+fn finish(tensors: Pass<'_>, config: &ModelConfig) -> Result<(), CompileError> {
+    tensors.finish().map_err(|source| CompileError::Checkpoint {
+        model: config.name.clone(),
         source: Box::new(source),
     })
 }
@@ -249,16 +316,16 @@ struct ExpertSource {
 
 impl ExpertSource {
     fn read(
-        checkpoint: &Checkpoint,
+        tensors: &Pass<'_>,
+        config: &ModelConfig,
         (layer, key): ExpertPlace,
         samples: Vec<f32>,
     ) -> Result<Self, CompileError> {
-        let config = checkpoint.config();
         let tier = &config.tiers[usize::from(key.tier)];
         let name = format!("layer {layer} {}.{}.{}", tier.id, key.group, key.expert);
         let tensor = |part| {
             let tensor = names::expert(layer as usize, &tier.id, key.group, key.expert, part);
-            checkpoint.tensor_f32(&tensor).map_err(|source| CompileError::Tensor {
+            tensors.tensor_f32(&tensor).map_err(|source| CompileError::Tensor {
                 layer: name.clone(),
                 tensor,
                 source: Box::new(source),

@@ -56,10 +56,11 @@ impl QuantisedMatrix {
         let rows = weights.par_chunks_exact(inputs).zip(codes.par_chunks_exact_mut(inputs));
         let quantised: Vec<Result<(f32, ClippedRow), NonFinite>> = rows
             .map(|(weights, codes)| {
-                let clipped =
-                    clip.map_or_else(ClippedRow::default, |p| clip_level(weights, p, limit));
+                let largest = codes::largest_magnitude(weights);
+                let clipped = clip
+                    .map_or_else(ClippedRow::default, |p| clip_level(weights, largest, p, limit));
                 let scale = match clipped.level {
-                    None => codes::quantise(weights, limit, codes)?,
+                    None => codes::quantise_within(weights, largest, limit, codes)?,
                     Some(level) => {
                         let clamped: Vec<f32> =
                             weights.iter().map(|weight| weight.clamp(-level, level)).collect();
@@ -154,11 +155,7 @@ impl QuantisedRows {
 }
 
 fn range_used(codes: &[i8], limit: i32) -> f64 {
-    // Each square is below 2^14, so pieces of 2^16 fit an i32, which vectors add quickly.
-    let piece = |codes: &[i8]| -> i32 {
-        codes.iter().map(|code| i32::from(*code) * i32::from(*code)).sum()
-    };
-    let sum: i64 = codes.chunks(1 << 16).map(|codes| i64::from(piece(codes))).sum();
+    let sum = codes::sum_of_squared_codes(codes);
     (sum as f64 / codes.len().max(1) as f64).sqrt() / f64::from(limit)
 }
 

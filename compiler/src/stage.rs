@@ -134,24 +134,21 @@ pub(crate) fn multiply<const N: usize>(
     Ok(std::array::from_fn(|_| results.next().expect("one result per stage")))
 }
 
-/// A matrix ready for exact products of some rows, in the order of rule S2.
-#[derive(Debug)]
-pub(crate) struct Exact {
-    packed: PackedMatrix,
-    inputs: usize,
-    outputs: usize,
-}
-
-impl Exact {
-    pub(crate) fn new(matrix: Matrix<'_>) -> Self {
-        let Matrix { weights, outputs, inputs, .. } = matrix;
-        Self { packed: PackedMatrix::from_rows(weights, outputs, inputs), inputs, outputs }
+/// What f32 makes of some rows, rows × outputs, in the order of rule S2.
+///
+/// There are few rows and many weights. So the rows are packed, and the weights stream past them as
+/// they lie: a product of two numbers does not ask which came first.
+pub(crate) fn exact_product(matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
+    let Matrix { weights, outputs, inputs, .. } = matrix;
+    let rows = x.len() / inputs;
+    let packed = PackedMatrix::from_rows(x, rows, inputs);
+    let mut turned = vec![0.0; outputs * rows];
+    s2::product(weights, &packed, &mut turned);
+    let mut y = vec![0.0; rows * outputs];
+    for (output, of_output) in turned.chunks_exact(rows).enumerate() {
+        for (row, value) in of_output.iter().enumerate() {
+            y[row * outputs + output] = *value;
+        }
     }
-
-    /// What f32 makes of some rows: rows × outputs.
-    pub(crate) fn product(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / self.inputs * self.outputs];
-        s2::product(x, &self.packed, &mut y);
-        y
-    }
+    y
 }

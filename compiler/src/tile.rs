@@ -57,9 +57,18 @@ pub(crate) fn tile_codes(
     let (mut j, mut output) = (0, outputs.start);
     while output + 8 <= outputs.end {
         let rows: [&[i8]; 8] = std::array::from_fn(|r| row(output + r));
-        for (k, out) in codes.chunks_exact_mut(grid.tile_outputs).take(len).enumerate() {
+        let blocks = rows.map(|row| row.as_chunks::<8>().0);
+        let whole = len / 8 * 8;
+        for block in 0..whole / 8 {
+            let turned = turn(blocks.map(|blocks| blocks[block]));
+            let below = codes[8 * block * grid.tile_outputs..].chunks_exact_mut(grid.tile_outputs);
+            for (out, column) in below.zip(turned) {
+                out[j..j + 8].copy_from_slice(&column);
+            }
+        }
+        for k in whole..len {
             let column: [i8; 8] = std::array::from_fn(|r| rows[r][k]);
-            out[j..j + 8].copy_from_slice(&column);
+            codes[k * grid.tile_outputs + j..][..8].copy_from_slice(&column);
         }
         (j, output) = (j + 8, output + 8);
     }
@@ -69,6 +78,25 @@ pub(crate) fn tile_codes(
         }
     }
     codes
+}
+
+/// Eight rows of eight codes as eight columns.
+#[inline]
+fn turn(rows: [[i8; 8]; 8]) -> [[i8; 8]; 8] {
+    let mut words = rows.map(|row| u64::from_le_bytes(row.map(i8::cast_unsigned)));
+    // Swaps the off-diagonal quarters of blocks of eight, then of four, then of two.
+    for (stride, mask) in
+        [(4, 0x0000_0000_ffff_ffff_u64), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)]
+    {
+        let bits = 8 * stride;
+        for low in (0..8).filter(|row| row & stride == 0) {
+            let high = low + stride;
+            let swapped = ((words[low] >> bits) ^ words[high]) & mask;
+            words[high] ^= swapped;
+            words[low] ^= swapped << bits;
+        }
+    }
+    words.map(|word| word.to_le_bytes().map(u8::cast_signed))
 }
 
 /// Whether a tile adds nothing, so that it need not be run.
@@ -88,6 +116,27 @@ mod tests {
             fine: vec![],
             fine_bits: 7,
             scales: vec![1.0; outputs],
+        }
+    }
+
+    #[test]
+    fn every_code_of_a_matrix_is_in_its_place() {
+        // Whole blocks of eight, and rests both ways; every place holds another code.
+        let (outputs, inputs) = (21, 29);
+        let code = |output: usize, input: usize| {
+            i8::try_from((output * 31 + input * 7) % 127).expect("below 127") - 63
+        };
+        let codes: Vec<i8> =
+            (0..outputs * inputs).map(|at| code(at / inputs, at % inputs)).collect();
+        let matrix = matrix(outputs, inputs, &codes);
+        let grid = TileGrid::new(outputs, inputs, 18, 12);
+        for (k_tile, m_tile) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let tile = tile_codes(&matrix, &matrix.codes, grid, k_tile, m_tile);
+            for (at, found) in tile.into_iter().enumerate() {
+                let (input, output) = (k_tile * 18 + at / 12, m_tile * 12 + at % 12);
+                let inside = input < inputs && output < outputs;
+                assert_eq!(found, if inside { code(output, input) } else { 0 }, "{input} {output}");
+            }
         }
     }
 

@@ -166,3 +166,53 @@ fn dequantising_multiplies_in_the_written_order() {
         sums.iter().zip(&scales).map(|(&p, &w)| (p as f32 * 0.003) * w).collect();
     assert_same_bits(&out, &expected, "dequantise");
 }
+
+#[test]
+fn sums_over_rows_are_those_of_their_definitions() {
+    // 523 elements: whole blocks of 256, of eight, and a rest.
+    let value = |at: usize| f32::from(u8::try_from(at * 37 % 251).expect("a byte")) / 16.0 - 7.0;
+    let x: Vec<f32> = (0..523).map(value).collect();
+    let power: Vec<f32> = (0..523).map(|at| value(at + 9).abs()).collect();
+    // Multiples of 1/256 below 2^16: every sum of squares is exact, in whatever order.
+    let squares: f64 = x.iter().map(|x| f64::from(x * x)).sum();
+    assert_eq!(f64::from(codes::sum_of_squares(&x)).to_bits(), squares.to_bits());
+
+    let (limit, level) = (7, 3.5);
+    let of_each = x.iter().zip(&power).map(|(x, power)| {
+        let code = (f64::from(*x) * 2.0).round_ties_even().clamp(-7.0, 7.0);
+        let error = f64::from(*x) - code / 2.0;
+        error * error * f64::from(*power)
+    });
+    let expected: f64 = of_each.sum();
+    let found = codes::squared_code_error(&x, &power, limit, level);
+    assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}");
+
+    let codes: Vec<i8> = (i8::MIN..=i8::MAX).cycle().take(70_000).collect();
+    let squares = codes.iter().map(|code| i64::from(*code).pow(2)).sum::<i64>();
+    assert_eq!(codes::sum_of_squared_codes(&codes), squares);
+}
+
+#[test]
+fn a_known_magnitude_gives_the_same_codes() {
+    let x = [0.5, -2.0, 1.25];
+    let (mut whole, mut known) = ([0; 3], [0; 3]);
+    let scale = codes::quantise(&x, 127, &mut whole).expect("finite");
+    let same = codes::quantise_within(&x, 2.0, 127, &mut known).expect("finite");
+    assert_eq!((whole, scale.to_bits()), (known, same.to_bits()));
+    assert_eq!(whole, [32, -127, 79]);
+}
+
+#[test]
+fn reading_errors_weigh_symbols_and_count_what_is_cut_off() {
+    // Four bits at shift 2 reach from -32 to 28, and round what lies up to 2 beyond.
+    let sums = [5, -40, 30, 24, 31, -34];
+    let mut reading = [0; 6];
+    codes::requantise_all(&sums, 2, 4, &mut reading);
+    assert_eq!(reading, [1, -8, 7, 6, 7, -8]);
+    let errors = codes::reading_errors(&sums, &reading, &[1.0, 0.5], 3, 2, 4);
+    // Per output, first symbol plus half the second: 1 + 0, 64 + 4.5, 4 + 2.
+    assert_eq!(errors.rounding, [1.0, 68.5, 6.0]);
+    // A quarter more, rounded down: 6, -50, 37, 30, 38, -43; the range is -34 to 30.
+    assert_eq!(errors.beyond, [0.0, 256.0 + 32.0, 49.0 + 40.5]);
+    assert_eq!(errors.clipped, 2);
+}

@@ -10,6 +10,8 @@ fn shapes() -> Vec<(usize, usize, usize)> {
     let mut shapes = vec![(0, 5, 7), (4, 9, 0), (5, 0, 9), (1, 1, 1), (2, 256, 32), (97, 40, 65)];
     shapes.extend((1..=9).map(|rows| (rows, 257 + rows, 30 + rows)));
     shapes.extend((10..=14).map(|rows| (rows, 255, 1)));
+    // Few outputs for many rows, and a panel that ends early.
+    shapes.extend([(97, 300, 16), (25, 515, 9), (40, 260, 17), (33, 30, 41)]);
     shapes.extend([(1, 513, 300), (2, 700, 131), (3, 256, 97), (193, 7, 33), (25, 768, 160)]);
     shapes
 }

@@ -29,6 +29,12 @@ pub enum TokenizerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The tokens are no bytes, and there is no tokenizer.
+    #[error("there is none for a vocabulary of {vocab}: compile or import the model again")]
+    Absent {
+        /// How many tokens the model has.
+        vocab: usize,
+    },
     /// The tokenizer has a token that the model does not.
     #[error("it has a token {token}, the model has {vocab} tokens: they do not belong together")]
     BeyondVocabulary {

@@ -1,9 +1,9 @@
 //! `litecore compile`: experts to verified programs.
 
-mod calibrate;
 mod report;
 
 use crate::args::{Compile, CompileChoices};
+use crate::calibration_inputs::calibration_inputs;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, percent, si};
@@ -13,6 +13,7 @@ use litecore_compiler::{
     compile_model_to, predict,
 };
 use litecore_model::checkpoint::Checkpoint;
+use litecore_runtime::DenseModel;
 use litecore_sim::budget::{Budget, Source, Statistics};
 use litecore_sim::{Term, Terms};
 use litecore_types::Cycles;
@@ -67,7 +68,9 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
         None => calibration_text(),
     };
     let (name, checkpoint) = open(args.checkpoint.as_deref())?;
-    let inputs = calibrate::inputs(&checkpoint, text.as_bytes(), console)?;
+    let dense = DenseModel::from_checkpoint(&checkpoint)?;
+    let inputs = calibration_inputs(&checkpoint, &dense, text.as_bytes(), console)?;
+    drop(dense);
     let samples = |layer, key| inputs.get(&(layer, key)).cloned().unwrap_or_default();
 
     let experts = checkpoint.config().layers * checkpoint.config().expert_rows();

@@ -6,8 +6,8 @@
 //! dense     tensors outside the experts, by name (f32)
 //! records   one per expert, by layer and key: its metadata (JSON: program header, steps, report),
 //!           its tables (f32), its tiles (i8)
-//! index     JSON: chip text, model configuration, tensor names and shapes, and for each expert the
-//!           lengths of its record
+//! index     JSON: chip text, model configuration, the tokenizer's file where the model has one, tensor
+//!           names and shapes, and for each expert the lengths of its record
 //! u64       bytes of index
 //! 32 bytes  BLAKE3 digest of everything before
 //! 8 bytes   end mark "LCEND" and three zeros
@@ -30,6 +30,7 @@ mod write;
 pub use error::{ArtifactError, ArtifactProblem};
 pub use read::ArtifactReader;
 pub use write::ArtifactWriter;
+pub(crate) use write::Record;
 
 /// The first bytes of every compiled model.
 const MAGIC: [u8; 8] = *b"LCMODEL\0";

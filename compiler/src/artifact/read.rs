@@ -108,12 +108,13 @@ impl<'a> ArtifactReader<'a> {
                 reports.insert(place, report);
             }
         }
-        let Index { chip: chip_text, model: config, checkpoint, .. } = self.index;
+        let Index { chip: chip_text, model: config, checkpoint, tokenizer, .. } = self.index;
         Ok(CompiledModel {
             chip: self.chip,
             chip_text,
             config,
             checkpoint,
+            tokenizer,
             dense,
             experts,
             reports,

@@ -17,6 +17,9 @@ pub(super) struct Index {
     pub(super) chip: String,
     pub(super) model: ModelConfig,
     pub(super) checkpoint: Digest,
+    /// The text of the tokenizer's file; left out where the tokens are bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tokenizer: Option<String>,
     pub(super) dense: Vec<TensorRepr>,
     pub(super) experts: Vec<RecordRepr>,
 }

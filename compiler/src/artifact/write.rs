@@ -9,7 +9,7 @@ use litecore_model::checkpoint::Digest;
 use litecore_model::{ModelConfig, Tensor};
 use litecore_types::program::Program;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A compiled model that is being written, expert by expert.
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub struct ArtifactWriter {
     target: PathBuf,
     temporary: Temporary,
-    encoder: Encoder<BufWriter<File>>,
+    encoder: Encoder<File>,
 }
 
 impl ArtifactWriter {
@@ -40,10 +40,15 @@ impl ArtifactWriter {
             let temporary = Temporary::beside(target)?;
             let file = temporary.file.try_clone().map_err(unwritable)?;
             let index = new_index(chip_text, config, checkpoint);
-            let encoder = Encoder::new(BufWriter::with_capacity(1 << 18, file), index)?;
+            let encoder = Encoder::new(file, index)?;
             Ok(Self { target: target.to_owned(), temporary, encoder })
         };
         create().map_err(|problem| problem.of(&origin))
+    }
+
+    /// Keeps the tokenizer, given as the text of its file, for the end of the file.
+    pub fn tokenizer(&mut self, text: String) {
+        self.encoder.index.tokenizer = Some(text);
     }
 
     /// Appends a tensor outside the experts.
@@ -62,7 +67,18 @@ impl ArtifactWriter {
         program: &Program,
         report: &LayerReport,
     ) -> Result<(), ArtifactError> {
-        self.encoder.expert(place, program, report).map_err(|problem| self.named(problem))
+        let record = Record::encode(program, report).map_err(|problem| self.named(problem))?;
+        self.record(place, &record, program)
+    }
+
+    /// Appends an expert whose record was made before, in another thread perhaps.
+    pub(crate) fn record(
+        &mut self,
+        place: ExpertPlace,
+        record: &Record,
+        program: &Program,
+    ) -> Result<(), ArtifactError> {
+        self.encoder.expert(place, record, program).map_err(|problem| self.named(problem))
     }
 
     /// Ends the file and puts it in its place.
@@ -71,9 +87,7 @@ impl ArtifactWriter {
     pub fn finish(self) -> Result<(), ArtifactError> {
         let Self { target, temporary, encoder } = self;
         let finish = || -> Result<(), ArtifactProblem> {
-            let mut out = encoder.finish()?;
-            out.flush().map_err(unwritable)?;
-            drop(out);
+            drop(encoder.finish()?);
             temporary.file.sync_all().map_err(unwritable)?;
             temporary.rename_to(&target).map_err(unwritable)
         };
@@ -92,6 +106,7 @@ impl CompiledModel {
     pub fn write(&self, path: &Path) -> Result<(), ArtifactError> {
         let mut writer =
             ArtifactWriter::create(path, &self.chip_text, &self.config, self.checkpoint)?;
+        writer.encoder.index.tokenizer.clone_from(&self.tokenizer);
         for (name, tensor) in &self.dense {
             writer.dense(name, tensor)?;
         }
@@ -106,17 +121,36 @@ impl CompiledModel {
     /// Errors: [`ArtifactProblem::Unencodable`]; memory does not refuse.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let encode = || -> Result<Vec<u8>, ArtifactProblem> {
-            let index = new_index(&self.chip_text, &self.config, self.checkpoint);
+            let mut index = new_index(&self.chip_text, &self.config, self.checkpoint);
+            index.tokenizer.clone_from(&self.tokenizer);
             let mut encoder = Encoder::new(Vec::new(), index)?;
             for (name, tensor) in &self.dense {
                 encoder.dense(name, tensor)?;
             }
             for ((place, program), report) in self.experts.iter().zip(self.reports.values()) {
-                encoder.expert(*place, program, report)?;
+                encoder.expert(*place, &Record::encode(program, report)?, program)?;
             }
             encoder.finish()
         };
         encode().map_err(|problem| problem.of("compiled model in memory"))
+    }
+}
+
+/// The part of an expert's record that takes work to put into bytes.
+#[derive(Debug)]
+pub(crate) struct Record {
+    metadata: Vec<u8>,
+}
+
+impl Record {
+    /// The record of an expert in a file that has no name yet.
+    pub(crate) fn new(program: &Program, report: &LayerReport) -> Result<Self, ArtifactError> {
+        Self::encode(program, report).map_err(|problem| problem.of("compiled model"))
+    }
+
+    fn encode(program: &Program, report: &LayerReport) -> Result<Self, ArtifactProblem> {
+        let (program, report) = (ProgramRepr::new(program), ReportRepr::new(report));
+        Ok(Self { metadata: encode(&ExpertRepr { program, report })? })
     }
 }
 
@@ -125,6 +159,7 @@ fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index
         chip: chip_text.to_owned(),
         model: config.clone(),
         checkpoint,
+        tokenizer: None,
         dense: Vec::new(),
         experts: Vec::new(),
     }
@@ -139,7 +174,7 @@ struct Encoder<W> {
 
 impl<W: Write> Encoder<W> {
     fn new(out: W, index: Index) -> Result<Self, ArtifactProblem> {
-        let mut out = Hashed { out, hasher: blake3::Hasher::new() };
+        let mut out = Hashed::new(out);
         out.write_all(&MAGIC).map_err(unwritable)?;
         out.write_all(&VERSION.to_le_bytes()).map_err(unwritable)?;
         Ok(Self { out, index })
@@ -154,25 +189,22 @@ impl<W: Write> Encoder<W> {
     fn expert(
         &mut self,
         (layer, key): ExpertPlace,
+        record: &Record,
         program: &Program,
-        report: &LayerReport,
     ) -> Result<(), ArtifactProblem> {
-        let metadata =
-            ExpertRepr { program: ProgramRepr::new(program), report: ReportRepr::new(report) };
-        let metadata = encode(&metadata)?;
-        self.out.write_all(&metadata).map_err(unwritable)?;
+        self.out.write_all(&record.metadata).map_err(unwritable)?;
         let mut payload = 0;
         for table in &program.tables {
             write_floats(table, &mut self.out).map_err(unwritable)?;
             payload += 4 * table.len() as u64;
         }
         for tile in &program.tiles {
-            let bytes: Vec<u8> = tile.codes.iter().map(|code| code.cast_unsigned()).collect();
-            self.out.write_all(&bytes).map_err(unwritable)?;
-            payload += bytes.len() as u64;
+            let bytes = tile.codes.iter().map(|code| code.cast_unsigned());
+            self.out.take(bytes).map_err(unwritable)?;
+            payload += tile.codes.len() as u64;
         }
         let (tier, group, expert) = (key.tier, key.group, key.expert);
-        let metadata = metadata.len() as u64;
+        let metadata = record.metadata.len() as u64;
         self.index.experts.push(RecordRepr { layer, tier, group, expert, metadata, payload });
         Ok(())
     }
@@ -181,8 +213,8 @@ impl<W: Write> Encoder<W> {
         let index = encode(&self.index)?;
         self.out.write_all(&index).map_err(unwritable)?;
         self.out.write_all(&(index.len() as u64).to_le_bytes()).map_err(unwritable)?;
-        let Hashed { mut out, hasher } = self.out;
-        out.write_all(hasher.finalize().as_bytes()).map_err(unwritable)?;
+        let (mut out, digest) = self.out.finish().map_err(unwritable)?;
+        out.write_all(digest.as_bytes()).map_err(unwritable)?;
         out.write_all(&END_MARK).map_err(unwritable)?;
         Ok(out)
     }
@@ -205,21 +237,50 @@ fn write_floats(values: &[f32], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes bytes on and hashes them.
+/// Hashes bytes and passes them on, in pieces large enough for both.
 #[derive(Debug)]
 struct Hashed<W> {
     out: W,
     hasher: blake3::Hasher,
+    waiting: Vec<u8>,
+}
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 18;
+
+impl<W: Write> Hashed<W> {
+    fn new(out: W) -> Self {
+        Self { out, hasher: blake3::Hasher::new(), waiting: Vec::with_capacity(PIECE) }
+    }
+
+    /// Takes some bytes.
+    fn take(&mut self, bytes: impl ExactSizeIterator<Item = u8>) -> io::Result<()> {
+        self.waiting.extend(bytes);
+        if self.waiting.len() < PIECE { Ok(()) } else { self.pass_on() }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.waiting);
+        self.out.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// What it writes to, and the digest of all that was taken.
+    fn finish(mut self) -> io::Result<(W, blake3::Hash)> {
+        self.pass_on()?;
+        Ok((self.out, self.hasher.finalize()))
+    }
 }
 
 impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
+        self.take(bytes.iter().copied())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
         self.out.flush()
     }
 }

@@ -28,20 +28,21 @@ pub(crate) struct ClippedRow {
 /// Chooses the level of a row whose input k has the mean square `power[k]`; `limit` is the largest
 /// code.
 ///
-/// A row with a weight that is not finite is left to the quantiser, which names it.
-pub(crate) fn clip_level(row: &[f32], power: &[f32], limit: i32) -> ClippedRow {
+/// `largest` is the row's largest magnitude. A row with a weight that is not finite is left to the
+/// quantiser, which names it.
+pub(crate) fn clip_level(row: &[f32], largest: f32, power: &[f32], limit: i32) -> ClippedRow {
     let nothing = ClippedRow::default();
     let bits = (i32::BITS - limit.leading_zeros() + 1).clamp(2, 8) as usize;
-    let largest = codes::largest_magnitude(row);
-    let mean = sum_of_squares(row) / row.len() as f32;
+    let mean = codes::sum_of_squares(row) / row.len() as f32;
     let crest = f64::from(largest) / f64::from(mean).sqrt();
     if !(crest > LOADING[bits - 2] && crest.is_finite()) {
         return nothing;
     }
-    let before = error(row, power, limit, largest);
+    let error = |level| codes::squared_code_error(row, power, limit, level);
+    let before = error(largest);
     let (mut level, mut after) = (largest, before);
     for share in SHARES {
-        let tried = error(row, power, limit, share * largest);
+        let tried = error(share * largest);
         // Finer steps save less and less, what saturates costs more and more.
         if tried >= after {
             break;
@@ -75,50 +76,14 @@ pub(crate) fn report_clipping(name: &str, rows: &[ClippedRow], weights: usize) -
     report.figure("squared error of the clipped rows, relative", 1.0, after / before)
 }
 
-/// In eight partial sums, in a written order that vectors can keep.
-fn sum_of_squares(row: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (chunks, rest) = row.as_chunks::<8>();
-    for chunk in chunks {
-        for (sum, weight) in sums.iter_mut().zip(chunk) {
-            *sum += weight * weight;
-        }
-    }
-    for (sum, weight) in sums.iter_mut().zip(rest) {
-        *sum += weight * weight;
-    }
-    sums.iter().sum()
-}
-
-/// The weighted squared error of a row whose codes reach to `level`.
-fn error(row: &[f32], power: &[f32], limit: i32, level: f32) -> f64 {
-    // 1.5 · 2^23: adding it rounds to an integer, ties to even.
-    const ROUND: f32 = 12_582_912.0;
-    let limit = limit as f32;
-    let (scale, inverse) = (level / limit, limit / level);
-    let mut sums = [0.0_f32; 8];
-    let mut total = 0.0;
-    // In eight partial sums, and those in pieces, in a written order that vectors can keep.
-    for (row, power) in row.chunks(256).zip(power.chunks(256)) {
-        sums.fill(0.0);
-        for (row, power) in row.chunks(8).zip(power.chunks(8)) {
-            for ((sum, weight), power) in sums.iter_mut().zip(row).zip(power) {
-                let scaled = weight * inverse;
-                let low = if scaled < -limit { -limit } else { scaled };
-                let code = (if low > limit { limit } else { low }) + ROUND - ROUND;
-                let error = weight - code * scale;
-                *sum += error * error * power;
-            }
-        }
-        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-    }
-    total
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use litecore_kernels::normal::standard_normals;
+
+    fn clip(row: &[f32], power: &[f32], limit: i32) -> ClippedRow {
+        clip_level(row, codes::largest_magnitude(row), power, limit)
+    }
 
     fn normals(key: u64, count: usize) -> Vec<f32> {
         let mut values = vec![0.0; count];
@@ -130,8 +95,8 @@ mod tests {
     fn eight_bits_hold_a_gaussian_row_and_four_bits_clip_it() {
         let row = normals(1, 4096);
         let power = vec![1.0; row.len()];
-        assert_eq!(clip_level(&row, &power, 127).level, None);
-        let level = f64::from(clip_level(&row, &power, 7).level.expect("four bits clip"));
+        assert_eq!(clip(&row, &power, 127).level, None);
+        let level = f64::from(clip(&row, &power, 7).level.expect("four bits clip"));
         // Fifteen symmetric levels reach to 7 steps of 0.335 (Max, table II, 16 levels): 2.35.
         assert!((2.0..2.9).contains(&level), "{level}");
     }
@@ -141,9 +106,9 @@ mod tests {
         let mut row = normals(1, 256);
         row[9] = 100.0;
         let mut power = vec![1.0; 256];
-        assert_eq!(clip_level(&row, &power, 127).level, None);
+        assert_eq!(clip(&row, &power, 127).level, None);
         power[9] = 0.0;
-        let clipped = clip_level(&row, &power, 127);
+        let clipped = clip(&row, &power, 127);
         assert_eq!(clipped.level, Some(25.0));
         let report = report_clipping("m", &[clipped], 256);
         assert_eq!(report.figures[1].after, Some(1.0 / 256.0));

@@ -35,9 +35,19 @@ impl std::error::Error for NonFinite {}
 /// Errors: [`NonFinite`], with the first offender; the codes are then not written.
 /// Panics: if the lengths differ.
 pub fn quantise(x: &[f32], limit: i32, codes: &mut [i8]) -> Result<f32, NonFinite> {
+    quantise_within(x, largest_magnitude(x), limit, codes)
+}
+
+/// [`quantise`], where the caller knows [`largest_magnitude`] already.
+///
+/// Errors and panics: as there.
+pub fn quantise_within(
+    x: &[f32],
+    largest: f32,
+    limit: i32,
+    codes: &mut [i8],
+) -> Result<f32, NonFinite> {
     assert_eq!(x.len(), codes.len(), "one code per value");
-    let isa = Isa::detected();
-    let largest = absmax(isa, x);
     if !largest.is_finite() {
         let index = x.iter().position(|x| !x.is_finite()).unwrap_or(0);
         return Err(NonFinite { index });
@@ -48,9 +58,68 @@ pub fn quantise(x: &[f32], limit: i32, codes: &mut [i8]) -> Result<f32, NonFinit
         codes.fill(0);
         return Ok(0.0);
     }
-    quantise_by(isa, x, inverse, limit, codes);
+    quantise_by(Isa::detected(), x, inverse, limit, codes);
     Ok(largest / limit)
 }
+
+/// The sum of squares, in eight partial sums: element k goes to sum k mod 8, ascending, and the sums
+/// are added in ascending order.
+pub fn sum_of_squares(x: &[f32]) -> f32 {
+    squares_on(Isa::detected(), x)
+}
+
+/// The squared errors of codes that reach to `level`, each times its element of `power`.
+///
+/// `code = clamp(round_ties_even(x · (limit / level)), ±limit)`, `error = x − code · (level / limit)`.
+/// The f32 terms `error² · power` go to eight partial sums as in [`sum_of_squares`], those of every 256
+/// elements are added in f64.
+pub fn squared_code_error(x: &[f32], power: &[f32], limit: i32, level: f32) -> f64 {
+    code_error_on(Isa::detected(), x, power, limit as f32, level)
+}
+
+on_every_isa! { fn squares_on(x: &[f32]) -> f32 = squares_body; }
+on_every_isa! {
+    fn code_error_on(x: &[f32], power: &[f32], limit: f32, level: f32) -> f64 = code_error_body;
+}
+
+#[inline(always)]
+fn squares_body(x: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (chunks, rest) = x.as_chunks::<8>();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value * value;
+        }
+    }
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *sum += value * value;
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
+fn code_error_body(x: &[f32], power: &[f32], limit: f32, level: f32) -> f64 {
+    let (scale, inverse) = (level / limit, limit / level);
+    let mut sums = [0.0_f32; 8];
+    let mut total = 0.0;
+    for (x, power) in x.chunks(256).zip(power.chunks(256)) {
+        sums.fill(0.0);
+        for (x, power) in x.chunks(8).zip(power.chunks(8)) {
+            for ((sum, x), power) in sums.iter_mut().zip(x).zip(power) {
+                let scaled = x * inverse;
+                let low = if scaled < -limit { -limit } else { scaled };
+                let code = (if low > limit { limit } else { low }) + ROUND - ROUND;
+                let error = x - code * scale;
+                *sum += error * error * power;
+            }
+        }
+        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+    }
+    total
+}
+
+/// 1.5 · 2^23: adding it rounds to an integer, ties to even, and leaves that in the low bits.
+const ROUND: f32 = 12_582_912.0;
 
 /// The largest magnitude of some values: not finite if one of them is not; zero of none.
 ///
@@ -74,8 +143,6 @@ fn absmax_body(x: &[f32]) -> f32 {
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "the low byte is meant")]
 fn quantise_by_body(x: &[f32], inverse: f32, limit: f32, codes: &mut [i8]) {
-    // 1.5 · 2^23: adding it rounds to an integer, ties to even, and leaves that in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     for (&x, code) in x.iter().zip(codes) {
         let scaled = x * inverse;
         // As the limit is an integer, it may come before the rounding.
@@ -139,6 +206,103 @@ impl Converter {
         let rounded = if self.shift > 31 { 0 } else { rounded };
         rounded.max(self.lowest).min(self.highest)
     }
+}
+
+/// The sum of the squares of codes: exact.
+pub fn sum_of_squared_codes(codes: &[i8]) -> i64 {
+    // Each square is at most 2^14, so pieces of 2^16 fit an i32, which vectors add quickly.
+    codes.chunks(1 << 16).map(|codes| i64::from(squared_codes_on(Isa::detected(), codes))).sum()
+}
+
+on_every_isa! { fn squared_codes_on(codes: &[i8]) -> i32 = squared_codes_body; }
+
+#[inline(always)]
+fn squared_codes_body(codes: &[i8]) -> i32 {
+    let square = |code: &i8| i32::from(i16::from(*code).wrapping_mul(i16::from(*code)));
+    codes.iter().fold(0, |sum, code| sum.wrapping_add(square(code)))
+}
+
+/// What reading sums with a converter costs, one entry for each output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadingErrors {
+    /// Squared difference of `code << shift` and the sum, each times its symbol's weight.
+    pub rounding: Vec<f64>,
+    /// Squared parts of the sums, a quarter enlarged, that lie beyond the converter's range, weighted
+    /// likewise.
+    pub beyond: Vec<f64>,
+    /// How many sums lie beyond the range.
+    pub clipped: u32,
+}
+
+/// The errors of `reading`, which [`requantise_all`] made of `sums` with this shift and width.
+///
+/// Shape: `sums` and `reading` are symbols × outputs, with one weight for each symbol. Per output,
+/// terms are added in the order of the symbols. Sums are below 2^30 and `code << shift` within an i32,
+/// as wherever a chip reads a tile.
+/// Panics: if the lengths do not fit together.
+pub fn reading_errors(
+    sums: &[i32],
+    reading: &[i32],
+    symbol_weights: &[f64],
+    outputs: usize,
+    shift: u8,
+    adc_bits: u8,
+) -> ReadingErrors {
+    assert_eq!(sums.len(), reading.len(), "one code per sum");
+    assert_eq!(sums.len(), symbol_weights.len() * outputs, "sums must be symbols × outputs");
+    let (mut rounding, mut beyond) = (vec![0.0; outputs], vec![0.0; outputs]);
+    // The sums that the converter still rounds to its last codes.
+    let half_range = 1_i64 << (adc_bits.clamp(1, 32) - 1);
+    let half_step = 1_i64 << shift.min(31) >> 1;
+    let bounded =
+        |bound: i64| i32::try_from(bound).unwrap_or(if bound < 0 { i32::MIN } else { i32::MAX });
+    let lowest = bounded(-(half_range << shift.min(31)) - half_step);
+    let highest = bounded(((half_range - 1) << shift.min(31)) + half_step);
+    let range = (u32::from(shift.min(31)), lowest, highest);
+    let mut clipped = 0;
+    if outputs > 0 {
+        let isa = Isa::detected();
+        let symbols = sums.chunks_exact(outputs).zip(reading.chunks_exact(outputs));
+        for ((sums, reading), weight) in symbols.zip(symbol_weights) {
+            clipped += errors_on(isa, sums, reading, *weight, range, &mut rounding, &mut beyond);
+        }
+    }
+    ReadingErrors { rounding, beyond, clipped }
+}
+
+on_every_isa! {
+    fn errors_on(
+        sums: &[i32],
+        reading: &[i32],
+        weight: f64,
+        range: (u32, i32, i32),
+        rounding: &mut [f64],
+        beyond: &mut [f64],
+    ) -> u32 = errors_body;
+}
+
+#[inline(always)]
+fn errors_body(
+    sums: &[i32],
+    reading: &[i32],
+    weight: f64,
+    (shift, lowest, highest): (u32, i32, i32),
+    rounding: &mut [f64],
+    beyond: &mut [f64],
+) -> u32 {
+    for ((&sum, &code), error) in sums.iter().zip(reading).zip(rounding) {
+        let difference = f64::from(code.wrapping_shl(shift).wrapping_sub(sum));
+        *error += weight * difference * difference;
+    }
+    let mut clipped = 0_u32;
+    for (&sum, beyond) in sums.iter().zip(beyond) {
+        let larger = sum.wrapping_add(sum >> 2);
+        let kept = larger.max(lowest).min(highest);
+        let cut_off = f64::from(larger.wrapping_sub(kept));
+        *beyond += weight * cut_off * cut_off;
+        clipped = clipped.wrapping_add(u32::from(sum > highest) + u32::from(sum < lowest));
+    }
+    clipped
 }
 
 /// `out = silu(gate) · up`, each step rounded once.

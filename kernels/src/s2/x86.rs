@@ -123,6 +123,13 @@ impl Kernel for Avx512 {
         // SAFETY: passed on to the caller.
         unsafe {
             match (rows, panels) {
+                // Few outputs need half a panel; the chains of many rows still hide the latency.
+                (9.., _) if tile.columns <= 16 => match rows {
+                    9 => run::<__m512, 9, 1, 1>(tile),
+                    10 => run::<__m512, 10, 1, 1>(tile),
+                    11 => run::<__m512, 11, 1, 1>(tile),
+                    _ => run::<__m512, 12, 1, 1>(tile),
+                },
                 (1, 4) => run::<__m512, 1, 2, 4>(tile),
                 (1, _) => run::<__m512, 1, 2, 1>(tile),
                 (2, 4) => run::<__m512, 2, 2, 4>(tile),

@@ -139,6 +139,12 @@ pub enum CheckpointError {
         /// Digest of the file.
         found: Digest,
     },
+    /// A shard has changed between two reads of it.
+    #[error("{}: changed while it was read: start again when nobody writes it", file.display())]
+    Changed {
+        /// The shard.
+        file: PathBuf,
+    },
     /// A shard is not a safetensors file.
     #[error("{}: the safetensors header is broken: {problem}: write the shard again", file.display())]
     ShardHeader {

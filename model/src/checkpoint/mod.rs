@@ -7,14 +7,17 @@
 //!
 //! Everything read is treated as untrusted: a shard is used only after its size and digest agree
 //! with the manifest, a tensor only after its name, shape, type and values agree with the
-//! configuration. A manifest is trusted as it is; whoever needs to know that it is the right one
+//! configuration. ([`Pass`] gives tensors first and checks digests at the end.) A manifest is trusted as it is; whoever needs to know that it is the right one
 //! compares [`Checkpoint::digest`].
 //!
 //! **Invariant:** the same tensors, configuration and provenance give the same bytes.
 
 mod digest;
+mod elements;
 mod error;
 mod manifest;
+mod pass;
+mod pieces;
 mod read;
 mod shard;
 mod source;
@@ -26,6 +29,7 @@ mod write;
 pub use digest::{Digest, InvalidDigest};
 pub use error::{CheckpointError, DamagedTokenizer, HeaderProblem, TensorProblem, WriteError};
 pub use manifest::{EscapingPath, FORMAT, FileEntry, Manifest, ShardEntry, ShardPath, VERSION};
+pub use pass::Pass;
 pub use read::{Checkpoint, KEPT_BYTES};
 pub(crate) use stream::{BlockSink, DirWriter, PlannedTensor};
 pub use verify::{OFFENCES_MAX, Report};

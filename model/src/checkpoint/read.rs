@@ -1,12 +1,13 @@
 //! Reading a checkpoint, shard by shard as tensors are asked for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::digest::Digest;
 use super::error::{CheckpointError, DamagedTokenizer};
 use super::manifest::{Manifest, ShardEntry};
+use super::pass::Pass;
 use super::shard::{Shard, names_in_header};
 use super::source::Source;
 use super::verify::{self, Report};
@@ -15,7 +16,7 @@ use crate::names::TensorSpec;
 use crate::tensor::Tensor;
 use crate::tier::TierId;
 use crate::tokenizer::ByteTokenizer;
-use crate::vocabulary::Tokenizer;
+use crate::vocabulary::{Tokenizer, TokenizerError};
 
 /// An open checkpoint: its manifest, and its tensors on demand.
 ///
@@ -104,6 +105,12 @@ impl Checkpoint {
         verify::verify(&self.source, &self.manifest)
     }
 
+    /// One pass over the tensors, for whoever needs each of them once: in the memory of single tensors,
+    /// however large the shards are.
+    pub fn pass(&self) -> Pass<'_> {
+        Pass::new(self)
+    }
+
     /// What turns text into tokens and back: the checkpoint's own file, or the bytes.
     ///
     /// Errors: the file is not what the manifest says, or is missing where the tokens are no bytes.
@@ -111,9 +118,28 @@ impl Checkpoint {
         tokenizer(&self.source, &self.manifest)
     }
 
+    /// The text of the tokenizer's file, checked against its digest; nothing where the tokens are bytes.
+    ///
+    /// Errors: the file is not what the manifest says, or is missing where the tokens are no bytes.
+    pub fn tokenizer_text(&self) -> Result<Option<String>, CheckpointError> {
+        let Some((file, bytes)) = tokenizer_bytes(&self.source, &self.manifest)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(bytes.to_vec()).map_err(|error| {
+            let problem = TokenizerError::Malformed { reason: error.to_string() };
+            CheckpointError::from(DamagedTokenizer { file, problem })
+        });
+        text.map(Some)
+    }
+
     /// Gives back the memory of all shards read so far. They are read and checked again on demand.
     pub fn release(&self) {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).shards.clear();
+    }
+
+    /// Where its bytes come from.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn open(source: Source) -> Result<Self, CheckpointError> {
@@ -126,9 +152,7 @@ impl Checkpoint {
     /// Looks for a tensor in the shard its header hints at, then in all shards of its tier, in the
     /// order of the manifest.
     fn find(&self, spec: &TensorSpec) -> Result<Tensor, CheckpointError> {
-        let hint = self.hints.get_or_init(|| self.read_hints()).get(&spec.name);
-        if let Some((index, entry)) = hint.and_then(|i| Some((*i, self.manifest.shards.get(*i)?)))
-            && self.manifest.belongs(spec, entry)
+        if let Some((index, entry)) = self.hint(spec)
             && let Some(tensor) = self.shard(index, entry)?.tensor(spec)?
         {
             return Ok(tensor);
@@ -143,6 +167,13 @@ impl Checkpoint {
             }
         }
         Err(CheckpointError::TensorMissing { tensor: spec.name.clone(), files })
+    }
+
+    /// The shard that a tensor is said to be in, where its tier has several.
+    pub(super) fn hint(&self, spec: &TensorSpec) -> Option<(usize, &ShardEntry)> {
+        let index = *self.hints.get_or_init(|| self.read_hints()).get(&spec.name)?;
+        let entry = self.manifest.shards.get(index)?;
+        self.manifest.belongs(spec, entry).then_some((index, entry))
     }
 
     /// The names in the headers of tiers with several shards; where one name is in two shards, the
@@ -202,11 +233,24 @@ pub(super) fn tokenizer(
     source: &Source,
     manifest: &Manifest,
 ) -> Result<Tokenizer, CheckpointError> {
+    let Some((file, bytes)) = tokenizer_bytes(source, manifest)? else {
+        return Ok(Tokenizer::Bytes);
+    };
+    Tokenizer::from_json(&bytes, manifest.model.vocab)
+        .map_err(|problem| DamagedTokenizer { file, problem }.into())
+}
+
+/// The file of the tokenizer and its bytes, checked against their digest; nothing where every byte is
+/// a token.
+fn tokenizer_bytes(
+    source: &Source,
+    manifest: &Manifest,
+) -> Result<Option<(PathBuf, Arc<Vec<u8>>)>, CheckpointError> {
     let vocab = manifest.model.vocab;
     let Some(entry) = &manifest.tokenizer else {
         // A model of fewer tokens than bytes is nobody's but a test's, and has no text.
         return if vocab <= ByteTokenizer::VOCAB {
-            Ok(Tokenizer::Bytes)
+            Ok(None)
         } else {
             Err(CheckpointError::TokenizerAbsent { file: source.manifest_file(), vocab })
         };
@@ -214,10 +258,11 @@ pub(super) fn tokenizer(
     let file = source.shard_file(&entry.path);
     let bytes = source.listed(&entry.path, entry.bytes)?;
     let (expected, found) = (entry.digest, Digest::of(&bytes));
-    if expected != found {
-        return Err(CheckpointError::DigestMismatch { file, expected, found });
+    if expected == found {
+        Ok(Some((file, bytes)))
+    } else {
+        Err(CheckpointError::DigestMismatch { file, expected, found })
     }
-    Tokenizer::from_json(&bytes, vocab).map_err(|problem| DamagedTokenizer { file, problem }.into())
 }
 
 impl Manifest {

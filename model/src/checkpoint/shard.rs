@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::{bf16, f16};
-use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::digest::Digest;
+use super::elements::Decoder;
 use super::error::{CheckpointError, HeaderProblem};
 use super::manifest::ShardEntry;
 use super::source::Source;
@@ -33,8 +32,11 @@ impl Shard {
         if expected != found {
             return Err(CheckpointError::DigestMismatch { file, expected, found });
         }
-        match read_header(&bytes) {
-            Ok((data_start, header)) => Ok(Self { file, bytes, header, data_start }),
+        match read_header(&bytes, bytes.len() as u64) {
+            Ok((data_start, header)) => {
+                let data_start = usize::try_from(data_start).unwrap_or(usize::MAX);
+                Ok(Self { file, bytes, header, data_start })
+            }
             Err(problem) => Err(CheckpointError::ShardHeader { file, problem }),
         }
     }
@@ -57,32 +59,9 @@ impl Shard {
     /// A tensor widened to `f32`, or nothing if the shard does not hold it.
     pub(super) fn tensor(&self, spec: &TensorSpec) -> Result<Option<Tensor>, CheckpointError> {
         let Some(info) = self.header.info(&spec.name) else { return Ok(None) };
-        if info.shape != spec.shape {
-            return Err(CheckpointError::TensorShape {
-                file: self.file.clone(),
-                tensor: spec.name.clone(),
-                expected: spec.shape.clone(),
-                found: info.shape.clone(),
-            });
-        }
-        let data = widen(info.dtype, self.data(info)).ok_or_else(|| {
-            let found = format!("{:?}", info.dtype);
-            CheckpointError::TensorDtype {
-                file: self.file.clone(),
-                tensor: spec.name.clone(),
-                found,
-            }
-        })?;
-        let tensor = Tensor { shape: info.shape.clone(), data };
-        if let Some(index) = tensor.first_non_finite() {
-            return Err(CheckpointError::NonFinite {
-                file: self.file.clone(),
-                tensor: spec.name.clone(),
-                index,
-                value: tensor.data[index],
-            });
-        }
-        Ok(Some(tensor))
+        let mut widening = Widening::begin(&self.file, spec, info)?;
+        widening.push(self.data(info));
+        widening.finish().map(Some)
     }
 
     fn data(&self, info: &TensorInfo) -> &[u8] {
@@ -97,37 +76,81 @@ pub(super) fn names_in_header(bytes: &[u8]) -> Option<Vec<String>> {
     Some(header.offset_keys())
 }
 
-/// Where the data starts, and the header.
+/// Where the data starts, and the header, of a shard of so many bytes that begins with `head`: the
+/// header, or more.
 ///
 /// The frame is read here and not by the library, whose own reader adds claimed sizes without a
 /// check. The library checks that tensors follow each other without gaps and fit their shapes.
-fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), HeaderProblem> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(HeaderProblem::NoLength { found: bytes.len() as u64 });
+pub(super) fn read_header(head: &[u8], bytes: u64) -> Result<(u64, Metadata), HeaderProblem> {
+    let Some((length, rest)) = head.split_first_chunk::<8>() else {
+        return Err(HeaderProblem::NoLength { found: head.len() as u64 });
     };
     let claimed = u64::from_le_bytes(*length);
-    let header = usize::try_from(claimed).ok().and_then(|claimed| rest.split_at_checked(claimed));
-    let available = rest.len() as u64;
-    let (header, data) = header.ok_or(HeaderProblem::BeyondEnd { claimed, available })?;
+    let header = usize::try_from(claimed).ok().and_then(|claimed| rest.get(..claimed));
+    let available = bytes.saturating_sub(8);
+    let header = header.ok_or(HeaderProblem::BeyondEnd { claimed, available })?;
     let header: Metadata =
         serde_json::from_slice(header).map_err(|source| HeaderProblem::Malformed { source })?;
-    if header.data_len() != data.len() {
-        let (claimed, available) = (header.data_len() as u64, data.len() as u64);
+    let available = available - claimed;
+    if header.data_len() as u64 != available {
+        let claimed = header.data_len() as u64;
         return Err(HeaderProblem::DataLength { claimed, available });
     }
-    Ok((bytes.len() - data.len(), header))
+    Ok((8 + claimed, header))
 }
 
-/// The elements as `f32`, exactly; nothing for a type that is not supported.
-fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let (words, _) = bytes.as_chunks::<4>();
-    let (halves, _) = bytes.as_chunks::<2>();
-    match dtype {
-        Dtype::F32 => Some(words.iter().map(|word| f32::from_le_bytes(*word)).collect()),
-        Dtype::BF16 => {
-            Some(halves.iter().map(|half| bf16::from_le_bytes(*half).to_f32()).collect())
+/// A tensor of the shape the model wants, while its bytes come in.
+pub(super) struct Widening<'a> {
+    file: &'a Path,
+    spec: &'a TensorSpec,
+    decoder: Decoder,
+}
+
+impl<'a> Widening<'a> {
+    /// Errors: another shape than the model's, or a type that is not supported.
+    pub(super) fn begin(
+        file: &'a Path,
+        spec: &'a TensorSpec,
+        info: &TensorInfo,
+    ) -> Result<Self, CheckpointError> {
+        if info.shape != spec.shape {
+            return Err(CheckpointError::TensorShape {
+                file: file.to_owned(),
+                tensor: spec.name.clone(),
+                expected: spec.shape.clone(),
+                found: info.shape.clone(),
+            });
         }
-        Dtype::F16 => Some(halves.iter().map(|half| f16::from_le_bytes(*half).to_f32()).collect()),
-        _ => None,
+        // The header's offsets fit its shapes, and the file has the bytes for them.
+        let elements = info.shape.iter().product();
+        match Decoder::new(info.dtype, elements) {
+            Some(decoder) => Ok(Self { file, spec, decoder }),
+            None => Err(CheckpointError::TensorDtype {
+                file: file.to_owned(),
+                tensor: spec.name.clone(),
+                found: format!("{:?}", info.dtype),
+            }),
+        }
+    }
+
+    /// Takes the next bytes of the tensor.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// Errors: an element that is not finite.
+    pub(super) fn finish(self) -> Result<Tensor, CheckpointError> {
+        let (data, finite) = self.decoder.finish();
+        let tensor = Tensor { shape: self.spec.shape.clone(), data };
+        let offender = if finite { None } else { tensor.first_non_finite() };
+        match offender {
+            None => Ok(tensor),
+            Some(index) => Err(CheckpointError::NonFinite {
+                file: self.file.to_owned(),
+                tensor: self.spec.name.clone(),
+                index,
+                value: tensor.data[index],
+            }),
+        }
     }
 }

@@ -137,7 +137,12 @@ impl<'a> Verifier<'a> {
             if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
                 self.violations.push(Violation::NeedsQuadrature { tile: TileId(index), packing });
             }
-            if let Some(&code) = tile.codes.iter().find(|c| i32::from(**c).abs() > limit) {
+            let beyond = |code: &&i8| i32::from(code.unsigned_abs()) > limit;
+            // All of them at once, as vectors can; one by one only where there is one to be named.
+            let largest = tile.codes.iter().fold(0, |most, code| code.unsigned_abs().max(most));
+            if i32::from(largest) > limit
+                && let Some(&code) = tile.codes.iter().find(beyond)
+            {
                 self.violations.push(Violation::CodeRange { tile: TileId(index), code, limit });
             }
         }

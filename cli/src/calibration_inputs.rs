@@ -21,22 +21,24 @@ const CHUNK: usize = 4096;
 ///
 /// The text goes through the model layer by layer; an expert's weights are read when it is asked
 /// and given back after it has answered, so that a model larger than memory can be read too.
-pub(super) fn inputs(
+pub(crate) fn calibration_inputs(
     checkpoint: &Checkpoint,
+    dense: &DenseModel,
     text: &[u8],
     console: &Console,
 ) -> Result<BTreeMap<ExpertPlace, Vec<f32>>, CliError> {
-    let dense = DenseModel::from_checkpoint(checkpoint)?;
     let tokens = checkpoint.tokenizer()?.encode(&String::from_utf8_lossy(text))?.tokens;
     let mut experts = OnDemand { checkpoint };
     let mut recorder = InputRecorder::new(&mut experts, ROWS);
     let mask = TierMask::all(dense.config());
     let progress = console.progress("reading calibration text", tokens.len());
-    let mut session = Session::new(&dense, mask, dense.config().routing.seed, 0);
+    let mut session = Session::new(dense, mask, dense.config().routing.seed, 0);
     for (index, chunk) in tokens.chunks(CHUNK).enumerate() {
         session.forward_tokens(chunk, &mut recorder)?;
         progress.set(index * CHUNK);
     }
+    // What is compiled next passes the tensors once, and needs none of them kept.
+    checkpoint.release();
     Ok(recorder.into_inputs())
 }
 

@@ -1,0 +1,170 @@
+//! Experts of one shape share one schedule: it is laid out once, and each gets its own gains.
+//!
+//! When steps can start follows from shapes and the chip, never from weights or gains. So programs
+//! that are equal but for their codes, tables and gains have the same steps but for the gains.
+
+use crate::graph::{Graph, Node, TileRead, Work};
+use crate::schedule::schedule;
+use litecore_types::chip::ChipDescription;
+use litecore_types::program::{Action, Buffer, Packing, Program, Step, TileId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Everything that the steps of a program depend on, gains apart.
+#[derive(Debug, PartialEq)]
+struct Shape {
+    chip: ChipDescription,
+    batch: Option<u64>,
+    symbols_max: u64,
+    buffers: Vec<Buffer>,
+    packings: Vec<Packing>,
+    nodes: Vec<Node>,
+}
+
+/// A shape, and the steps that were laid out for it.
+type LaidOut = (Shape, Arc<Vec<Step>>);
+
+/// The shapes that were met last, the latest at the end.
+static LATEST: Mutex<Vec<LaidOut>> = Mutex::new(Vec::new());
+
+/// How many shapes are remembered: a model has a few.
+const REMEMBERED: usize = 8;
+
+/// Fills in the steps of a program that has everything else.
+pub(crate) fn lay_out(
+    program: &mut Program,
+    graph: &Graph,
+    chip: &ChipDescription,
+    batch: Option<u64>,
+) {
+    let Some(gains) = gains(graph) else {
+        schedule(program, graph, chip, batch);
+        return;
+    };
+    let shape = Shape {
+        chip: chip.clone(),
+        batch,
+        symbols_max: program.symbols_max,
+        buffers: program.buffers.clone(),
+        packings: program.tiles.iter().map(|tile| tile.packing).collect(),
+        nodes: graph.nodes.iter().map(without_gains).collect(),
+    };
+    if let Some(steps) = known(&shape) {
+        program.steps = steps.iter().map(|step| with_gain(step, &gains)).collect();
+        return;
+    }
+    schedule(program, graph, chip, batch);
+    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    if latest.len() >= REMEMBERED {
+        latest.remove(0);
+    }
+    latest.push((shape, Arc::new(program.steps.clone())));
+}
+
+fn known(shape: &Shape) -> Option<Arc<Vec<Step>>> {
+    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = latest.iter().rposition(|(other, _)| other == shape)?;
+    let entry = latest.remove(found);
+    let steps = Arc::clone(&entry.1);
+    latest.push(entry);
+    Some(steps)
+}
+
+/// The shift and the accumulators' shift of a read.
+type Gain = (u8, u8);
+
+/// The gain of each tile; nothing where two reads of one tile differ in it.
+fn gains(graph: &Graph) -> Option<BTreeMap<TileId, Gain>> {
+    let mut gains = BTreeMap::new();
+    for read in graph.matrices().flat_map(|(_, matrix)| &matrix.reads) {
+        let gain = (read.shift, read.accumulate_shift);
+        if *gains.entry(read.tile).or_insert(gain) != gain {
+            return None;
+        }
+    }
+    Some(gains)
+}
+
+fn without_gains(node: &Node) -> Node {
+    let mut node = node.clone();
+    if let Work::Matrix(matrix) = &mut node.work {
+        for TileRead { shift, accumulate_shift, .. } in &mut matrix.reads {
+            (*shift, *accumulate_shift) = (0, 0);
+        }
+    }
+    node
+}
+
+fn with_gain(step: &Step, gains: &BTreeMap<TileId, Gain>) -> Step {
+    let mut step = step.clone();
+    if let Action::Stream { tile, shift, accumulate_shift, .. } = &mut step.action
+        && let Some(gain) = gains.get(tile)
+    {
+        (*shift, *accumulate_shift) = *gain;
+    }
+    step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::MatrixWork;
+    use litecore_types::chip::builtin;
+    use litecore_types::program::{BufferId, ElementKind, Tile};
+
+    /// Two tiles, one after the other into one slice, with these gains.
+    fn graph(gains: [Gain; 2]) -> Graph {
+        let read = |(tile, (shift, accumulate_shift))| TileRead {
+            tile: TileId(tile),
+            slice: 0,
+            from_offset: 8 * tile,
+            to_offset: 0,
+            shift,
+            accumulate_shift,
+        };
+        let [x, codes, scale, sums, y] = [0, 1, 2, 3, 4].map(BufferId);
+        let mut graph = Graph::default();
+        graph.push_step(Action::MoveIn { to: x });
+        graph.push_step(Action::Quantise { from: x, to: codes, scale });
+        let reads = (0..).zip(gains).map(read).collect();
+        graph.push_matrix(MatrixWork { from: codes, to: sums, phase: 0, reads });
+        let table = litecore_types::program::TableId(0);
+        graph.push_step(Action::Dequantise { from: sums, scale, table, to: y });
+        graph.push_step(Action::MoveOut { from: y });
+        graph
+    }
+
+    fn program(chip: &ChipDescription) -> Program {
+        let buffer = |kind, len, address| Buffer { kind, len, address };
+        Program {
+            name: "l".to_owned(),
+            chip: chip.name.clone(),
+            rows: chip.array.inputs,
+            columns: chip.array.outputs,
+            symbols_max: 24,
+            useful_macs_per_symbol: 64,
+            buffers: vec![
+                buffer(ElementKind::F32, 16, 0),
+                buffer(ElementKind::Code, 16, 4096),
+                buffer(ElementKind::F32, 1, 8192),
+                buffer(ElementKind::Accumulator, 4, 12_288),
+                buffer(ElementKind::F32, 4, 16_384),
+            ],
+            tiles: vec![Tile { packing: Packing::Conjugate, codes: vec![1; 32] }; 2],
+            tables: vec![vec![1.0; 4]],
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_second_program_of_a_shape_gets_the_steps_it_would_have_got_alone() {
+        let chip = builtin("tiny-4").expect("shipped");
+        for gains in [[(7, 1), (6, 0)], [(9, 2), (7, 0)], [(7, 1), (6, 0)]] {
+            let (mut shared, mut alone) = (program(&chip), program(&chip));
+            lay_out(&mut shared, &graph(gains), &chip, None);
+            schedule(&mut alone, &graph(gains), &chip, None);
+            assert!(alone.steps.len() > 6);
+            assert_eq!(shared.steps, alone.steps);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Elements of a tensor, from the bytes of a shard to `f32`.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+/// Widens elements to `f32`, exactly, from parts of any length, and looks whether all are finite.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    kind: Kind,
+    out: Vec<f32>,
+    /// The beginning of an element whose end comes with the next part.
+    begun: Vec<u8>,
+    finite: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    F32,
+    Bf16,
+    F16,
+}
+
+/// Elements that are looked at together, while they are in the nearest cache.
+const BLOCK: usize = 1024;
+
+impl Decoder {
+    /// A decoder of so many elements; nothing for a type that is not supported.
+    pub(super) fn new(dtype: Dtype, elements: usize) -> Option<Self> {
+        let kind = match dtype {
+            Dtype::F32 => Kind::F32,
+            Dtype::BF16 => Kind::Bf16,
+            Dtype::F16 => Kind::F16,
+            _ => return None,
+        };
+        let (out, begun) = (Vec::with_capacity(elements), Vec::with_capacity(4));
+        Some(Self { kind, out, begun, finite: true })
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+        let width = if matches!(self.kind, Kind::F32) { 4 } else { 2 };
+        if !self.begun.is_empty() {
+            let (end, rest) = bytes.split_at(bytes.len().min(width - self.begun.len()));
+            self.begun.extend_from_slice(end);
+            bytes = rest;
+            if self.begun.len() < width {
+                return;
+            }
+            let whole = std::mem::take(&mut self.begun);
+            self.widen(&whole);
+        }
+        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % width);
+        for block in whole.chunks(BLOCK * width) {
+            self.widen(block);
+        }
+        self.begun.extend_from_slice(rest);
+    }
+
+    /// The elements, and whether all are finite.
+    pub(super) fn finish(self) -> (Vec<f32>, bool) {
+        (self.out, self.finite)
+    }
+
+    fn widen(&mut self, bytes: &[u8]) {
+        let before = self.out.len();
+        let (halves, _) = bytes.as_chunks::<2>();
+        match self.kind {
+            Kind::F32 => {
+                let (words, _) = bytes.as_chunks::<4>();
+                self.out.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+            }
+            Kind::Bf16 => {
+                self.out.extend(halves.iter().map(|half| bf16::from_le_bytes(*half).to_f32()));
+            }
+            Kind::F16 => {
+                let mut block = [f16::ZERO; BLOCK];
+                let block = &mut block[..halves.len()];
+                for (to, half) in block.iter_mut().zip(halves) {
+                    *to = f16::from_le_bytes(*half);
+                }
+                self.out.resize(before + block.len(), 0.0);
+                block.convert_to_f32_slice(&mut self.out[before..]);
+            }
+        }
+        const EXPONENT: u32 = 0x7f80_0000;
+        let is_not = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
+        self.finite &= self.out[before..].iter().fold(0, |any, value| any | is_not(value)) == 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_any_length_give_the_same_elements() {
+        let values: Vec<f32> = (0..3000_u16).map(|at| f32::from(at) / 8.0 - 100.0).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        for part in [1, 3, 4, 1000, bytes.len()] {
+            let mut decoder = Decoder::new(Dtype::F32, values.len()).expect("supported");
+            bytes.chunks(part).for_each(|part| decoder.push(part));
+            assert_eq!(decoder.finish(), (values.clone(), true));
+        }
+        let halves: Vec<u8> =
+            values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let mut decoder = Decoder::new(Dtype::F16, values.len()).expect("supported");
+        halves.chunks(7).for_each(|part| decoder.push(part));
+        let expected = values.iter().map(|value| f16::from_f32(*value).to_f32()).collect();
+        assert_eq!(decoder.finish(), (expected, true));
+        assert!(Decoder::new(Dtype::I32, 1).is_none());
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen_wherever_it_lies() {
+        for (dtype, bytes) in [
+            (Dtype::F32, f32::NAN.to_le_bytes().to_vec()),
+            (Dtype::F32, f32::NEG_INFINITY.to_le_bytes().to_vec()),
+            (Dtype::BF16, bf16::INFINITY.to_le_bytes().to_vec()),
+            (Dtype::F16, f16::NAN.to_le_bytes().to_vec()),
+        ] {
+            for before in [0, 1, 1500] {
+                let mut decoder = Decoder::new(dtype, before + 2).expect("supported");
+                decoder.push(&vec![0; before * bytes.len()]);
+                decoder.push(&bytes);
+                decoder.push(&vec![0; bytes.len()]);
+                let (values, finite) = decoder.finish();
+                assert_eq!((values.len(), finite), (before + 2, false));
+            }
+        }
+    }
+}

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 use std::{env, fs, io};
-use suite::{BYTES, CHIP, PROMPT, SHARES, Share, TIERS};
+use suite::{BYTES, CHIP, PROMPT, SHARES, SYMBOLS_MAX, Share, TIERS};
 
 /// A machine that is not done by then is switched off.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -124,7 +124,9 @@ fn workload(litecore: &Path, model: &Path) -> io::Result<Vec<u8>> {
         Err(io::Error::other(format!("litecore {}: {what}", args.join(" "))))
     };
     let path = model.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    run(&["compile", "--quiet", "--chip", CHIP.name, "--out", path])?;
+    run(&[
+        "compile", "--quiet", "--chip", CHIP.name, "--symbols-max", SYMBOLS_MAX, "--out", path,
+    ])?;
     let device = format!("sim:{}?seed={}", CHIP.name, CHIP.seed);
     let count = BYTES.to_string();
     let said = run(&[

@@ -17,6 +17,9 @@ pub(crate) const CHIP: Chip = Chip { name: "ref-64-eo", seed: 7 };
 pub(crate) const PROMPT: &str = "Q";
 /// Bytes the model writes.
 pub(crate) const BYTES: usize = 3;
+/// Most symbols in one run of its programs: tokens come one by one after a prompt this short, and a
+/// program for long runs has many more steps to carry and to check.
+pub(crate) const SYMBOLS_MAX: &str = "8";
 /// The tiers it uses: few experts, because a slow line carries each that is touched.
 pub(crate) const TIERS: &str = "small";
 

@@ -469,4 +469,11 @@ pub(crate) enum Bench {
             value_parser = clap::value_parser!(u64).range(1..=4096))]
         megabytes: u64,
     },
+    /// Links to an emulated card against the same without one: in this process, over a socket, over
+    /// a serial line.
+    Link {
+        /// Seconds spent on each link and its reference.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+        seconds: f64,
+    },
 }

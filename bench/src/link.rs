@@ -43,6 +43,8 @@ pub struct LinkRow {
     pub speed_ratio: f64,
     /// The same by the fastest round of each: what a machine that does nothing else would show.
     pub fastest_ratio: f64,
+    /// Frames that were damaged or sent again meanwhile.
+    pub errors: u64,
 }
 
 /// Why a link was not measured.
@@ -65,10 +67,8 @@ pub enum LinkBenchError {
 const MEBIBYTE: usize = 1 << 20;
 /// Transfers in flight on a byte pipe, enough to keep it busy.
 const IN_FLIGHT: usize = 16;
-/// Bytes of one of them.
-const PIECE: usize = 64 << 10;
-/// Payload of a frame on a line without errors.
-const MTU: u16 = 16_384;
+/// Bytes of one of them: as programs are uploaded.
+const PIECE: usize = 256 << 10;
 
 /// Measures all links, each for about `seconds`, with `folder` for sockets and terminals.
 ///
@@ -109,7 +109,7 @@ fn in_process(chip: &ChipDescription, seconds: f64) -> Result<LinkRow, LinkBench
         },
     );
     failure.map_or(Ok(()), Err)?;
-    Ok(row("in-process rings", "one memory copy", MEBIBYTE, times))
+    Ok(row("in-process rings", "one memory copy", MEBIBYTE, times, looped.errors()))
 }
 
 /// 64 bytes over a socket, against a card that can do nothing else.
@@ -140,14 +140,15 @@ fn vfio_user(
     );
     failure.map_or(Ok(()), Err)?;
     least_failure.map_or(Ok(()), Err)?;
-    Ok(row("vfio-user, doorbell to completion", "the least card", BYTES, times))
+    let errors = looped.errors();
+    Ok(row("vfio-user, doorbell to completion", "the least card", BYTES, times, errors))
 }
 
-/// A mebibyte to the card over a pseudo-terminal, against the bare terminal.
+/// An upload of pieces to the card over a pseudo-terminal, against the bare terminal.
 fn serial(chip: &ChipDescription, folder: &Path, seconds: f64) -> Result<LinkRow, LinkBenchError> {
     let far = Far::serial(emulated(chip), folder.join("bench-serial"))?;
     let pipe = Box::new(SerialPipe::open(&far.path.display().to_string(), 3_000_000)?);
-    let options = PipeOptions { mtu: MTU, ..PipeOptions::usual(fresh_session()) };
+    let options = PipeOptions::usual(fresh_session());
     let mut looped = Looped::start(Box::new(PipeLink::open(pipe, options, soon())?))?;
     let mut buffers = Vec::new();
     for _ in 0..IN_FLIGHT {
@@ -164,7 +165,8 @@ fn serial(chip: &ChipDescription, folder: &Path, seconds: f64) -> Result<LinkRow
     );
     failure.map_or(Ok(()), Err)?;
     bare_failure.map_or(Ok(()), Err)?;
-    Ok(row("serial, framed", "a bare pseudo-terminal", IN_FLIGHT * PIECE, times))
+    let errors = looped.errors();
+    Ok(row("serial, framed", "a bare pseudo-terminal", IN_FLIGHT * PIECE, times, errors))
 }
 
 fn row(
@@ -172,6 +174,7 @@ fn row(
     reference: &'static str,
     bytes: usize,
     ((seconds, reference_seconds), (fastest, reference_fastest)): ((f64, f64), (f64, f64)),
+    errors: u64,
 ) -> LinkRow {
     LinkRow {
         what,
@@ -181,6 +184,7 @@ fn row(
         reference_seconds,
         speed_ratio: reference_seconds / seconds,
         fastest_ratio: reference_fastest / fastest,
+        errors,
     }
 }
 
@@ -203,6 +207,11 @@ impl Looped {
 
     fn link(&mut self) -> &mut dyn Link {
         self.card.link()
+    }
+
+    fn errors(&self) -> u64 {
+        let counters = self.card.link_counters();
+        counters.resent + counters.damaged
     }
 
     fn command(&mut self, opcode: Opcode) -> CommandHeader {
@@ -303,7 +312,8 @@ impl Far {
         let mut port = SerialPort::bind(&path)?;
         let (up, is_up) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let mut end = PipeCard::new(card, Flavor::Delimited, MTU);
+            let mtu = PipeOptions::usual(0).mtu;
+            let mut end = PipeCard::new(card, Flavor::Delimited, mtu);
             port.serve(&mut end, &Clock::start(), &stop, &mut |_| {
                 let _ = up.send(());
             })

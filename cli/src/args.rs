@@ -2,7 +2,7 @@
 
 use crate::commands::{Data, import_help, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use litecore_compiler::Pass;
+use litecore_compiler::{CompileOptions, Pass};
 use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
@@ -223,6 +223,11 @@ pub(crate) struct CompileChoices {
     /// read several times and weights sliced into two planes where that takes it.
     #[arg(long, value_name = "DB")]
     pub(crate) target_snr: Option<f64>,
+    /// Most symbols in one run; a longer run goes to the card in parts. A program for short runs has
+    /// fewer steps, so it is smaller, which a slow link feels.
+    #[arg(long, value_name = "N", default_value_t = CompileOptions::default().symbols_max,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) symbols_max: u64,
 }
 
 /// How a card is spoken to.
@@ -235,6 +240,9 @@ pub(crate) struct LinkSettings {
     /// Symbols per second of a serial port.
     #[arg(long, value_name = "BAUD", default_value_t = 3_000_000)]
     pub(crate) baud: u32,
+    /// Write what goes over the card's link to this file, a line for each command and completion.
+    #[arg(long = "link-trace", value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// The device a photonic executor runs on.
@@ -464,5 +472,12 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "MB", default_value_t = 64,
             value_parser = clap::value_parser!(u64).range(1..=4096))]
         megabytes: u64,
+    },
+    /// Links to an emulated card against the same without one: in this process, over a socket, over
+    /// a serial line.
+    Link {
+        /// Seconds spent on each link and its reference.
+        #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+        seconds: f64,
     },
 }

@@ -23,7 +23,7 @@ pub(crate) fn open(uri: &DeviceUri, settings: &LinkSettings) -> Result<OpenDevic
         let chip = description.chip.name.clone();
         return Ok(OpenDevice { device, chip, description: Some(description) });
     }
-    let device = Box::new(card(uri, settings)?);
+    let device = litecore_hal::open(uri, &options(settings))?;
     let chip = device.capabilities().chip.clone();
     let shipped = BUILTIN_NAMES.contains(&chip.as_str());
     let description = if shipped { Some(named_chip(&chip, &[])?) } else { None };
@@ -40,6 +40,7 @@ pub(crate) fn options(settings: &LinkSettings) -> OpenOptions {
     OpenOptions {
         time_scale: settings.time_scale,
         baud: settings.baud,
+        trace: settings.trace.clone(),
         ..OpenOptions::usual(fresh_session())
     }
 }

@@ -61,6 +61,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     CompileBench(#[from] litecore_bench::compile::CompileBenchError),
     #[error(transparent)]
+    LinkBench(#[from] litecore_bench::link::LinkBenchError),
+    #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Train(#[from] litecore_train::TrainError),

@@ -144,6 +144,25 @@ fn a_compiled_model_keeps_its_answers_whatever_passes_made_it() {
 }
 
 #[test]
+fn programs_for_short_runs_are_smaller_and_compute_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (words, out) = (folder.path().join("words.txt"), folder.path().join("model"));
+    fs::write(&words, "Q: What is shot noise?").expect("written");
+    let compiled = |choices: &[&str]| {
+        let report = json(&[&["compile", "--out", text(&out)], choices].concat());
+        let args = ["eval", text(&out), "--text", text(&words), "--executor", "reference"];
+        let bits = json(&args)["bits_per_byte"].as_f64().expect("a number");
+        let bytes = fs::metadata(&out).expect("it was written").len();
+        (report["steps"].as_u64().expect("a number"), bytes, bits.to_bits())
+    };
+    let (steps, bytes, bits) = compiled(&[]);
+    let (short_steps, short_bytes, short_bits) = compiled(&["--symbols-max", "8"]);
+    assert!(short_steps * 10 < steps, "{short_steps} of {steps} steps");
+    assert!(short_bytes * 2 < bytes, "{short_bytes} of {bytes} bytes");
+    assert_eq!(short_bits, bits);
+}
+
+#[test]
 fn bad_choices_are_refused_before_anything_is_read() {
     let refused = |args: &[&str], words: &[&str]| {
         let output = litecore(args);
@@ -158,6 +177,7 @@ fn bad_choices_are_refused_before_anything_is_read() {
     refused(&["compile", "--out", "x", "--without", "quantise"], &["quantise", "every program"]);
     refused(&["compile", "--out", "x", "--error-budget", "7"], &["--error-budget", "0 to 1"]);
     refused(&["compile", "--out", "x", "--target-snr", "900"], &["--target-snr"]);
+    refused(&["compile", "--out", "x", "--symbols-max", "0"], &["--symbols-max"]);
 }
 
 #[test]

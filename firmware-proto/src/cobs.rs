@@ -56,6 +56,17 @@ pub fn decode(stuffed: &[u8], out: &mut [u8]) -> Option<usize> {
 
 /// Where the first zero is.
 pub(crate) fn zero_at(bytes: &[u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    for (index, block) in blocks.iter().enumerate() {
+        // Without a way out in the middle, so that it becomes a few wide instructions.
+        if block.iter().fold(false, |found, byte| found | (*byte == 0)) {
+            return zero_in_words(block).map(|at| index * 64 + at);
+        }
+    }
+    zero_in_words(rest).map(|at| blocks.len() * 64 + at)
+}
+
+fn zero_in_words(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {

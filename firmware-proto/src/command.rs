@@ -3,6 +3,7 @@
 use crate::FaultCode;
 use crate::crc32c::crc32c;
 use crate::fields::{bytes_at, put, u16_at, u32_at, u64_at};
+use crate::listed::{number_of, value_of};
 use core::fmt;
 
 /// Bytes of a [`CommandHeader`] and of a [`CompletionHeader`].
@@ -89,16 +90,13 @@ impl Opcode {
     pub fn number(self) -> u16 {
         match self {
             Self::Unlisted(number) => number,
-            listed => Self::LISTED.iter().find(|(code, _)| *code == listed).map_or(0, |(_, n)| *n),
+            listed => number_of(&Self::LISTED, &listed),
         }
     }
 
     /// The opcode of a number; unknown numbers are kept.
     pub fn from_number(number: u16) -> Self {
-        Self::LISTED
-            .iter()
-            .find(|(_, listed)| *listed == number)
-            .map_or(Self::Unlisted(number), |(code, _)| *code)
+        value_of(&Self::LISTED, number).unwrap_or(Self::Unlisted(number))
     }
 
     /// Its name in traces and fault plans.

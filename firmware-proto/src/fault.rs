@@ -1,3 +1,4 @@
+use crate::listed::{number_of, value_of};
 use core::fmt;
 
 /// Why a card refused or ended a command. The number is what travels.
@@ -116,16 +117,13 @@ impl FaultCode {
     pub fn number(self) -> u16 {
         match self {
             Self::Unlisted(number) => number,
-            listed => Self::LISTED.iter().find(|(code, _)| *code == listed).map_or(0, |(_, n)| *n),
+            listed => number_of(&Self::LISTED, &listed),
         }
     }
 
     /// The code of a number; unknown numbers are kept.
     pub fn from_number(number: u16) -> Self {
-        Self::LISTED
-            .iter()
-            .find(|(_, listed)| *listed == number)
-            .map_or(Self::Unlisted(number), |(code, _)| *code)
+        value_of(&Self::LISTED, number).unwrap_or(Self::Unlisted(number))
     }
 }
 

@@ -31,6 +31,7 @@ pub mod firmware;
 pub mod frame;
 pub mod identity;
 pub mod image;
+mod listed;
 pub mod payload;
 pub mod registers;
 pub mod ring;

@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
-use litecore_bench::{Machine, compile, gemm, generation, sim};
+use litecore_bench::{Machine, compile, gemm, generation, link, sim};
 use litecore_hal::DeviceUri;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use litecore_types::Seed;
@@ -44,11 +44,18 @@ struct CompileReport {
     speeds: compile::Speeds,
 }
 
+#[derive(Debug, Serialize)]
+struct LinkReport {
+    machine: Machine,
+    links: Vec<link::LinkRow>,
+}
+
 pub(super) fn run(args: &Bench, console: &Console) -> Result<(), CliError> {
     match args {
         Bench::Kernels { seconds } => kernels(*seconds, console),
         Bench::Sim { seconds } => arrays(*seconds, console),
         Bench::Compile { megabytes } => compilation(*megabytes, console),
+        Bench::Link { seconds } => links(*seconds, console),
     }
 }
 
@@ -194,6 +201,38 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
         ratio(speeds.ratio_of_processor_time),
         ratio(speeds.ratio_of_processor_time_to_raw),
         report.reference
+    );
+    console.result(&report, &text);
+    Ok(())
+}
+
+fn links(seconds: f64, console: &Console) -> Result<(), CliError> {
+    check(seconds)?;
+    // The card behind the links does little, so the smallest chip will do.
+    let chip = named_chip("tiny-4", &[])?;
+    let failed = |source| CliError::Write { path: std::env::temp_dir(), source };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    console.say("measuring links");
+    let links = link::compare(&chip.chip, folder.path(), seconds)?;
+    let report = LinkReport { machine: Machine::here(), links };
+    let mut table =
+        Table::left(["link", "transfer", "time", "reference", "time", "speed", "by the fastest"]);
+    for row in &report.links {
+        table.row([
+            row.what.to_owned(),
+            si(row.bytes as f64, "B"),
+            si(row.seconds, "s"),
+            row.reference.to_owned(),
+            si(row.reference_seconds, "s"),
+            format!("{:.2}", row.speed_ratio),
+            format!("{:.2}", row.fastest_ratio),
+        ]);
+    }
+    let errors: u64 = report.links.iter().map(|row| row.errors).sum();
+    let text = format!(
+        "{}; medians of rounds in turns; {errors} frames were damaged or sent again\n{}",
+        report.machine.processor,
+        table.render()
     );
     console.result(&report, &text);
     Ok(())

@@ -141,6 +141,7 @@ fn options(choices: &CompileChoices, chip: &ChipDescription) -> Result<CompileOp
         return Err(CliError::usage(format!("--target-snr {db}: give 0 to 200 decibels")));
     }
     Ok(CompileOptions {
+        symbols_max: choices.symbols_max,
         passes,
         error_budget: budget,
         target_snr_db: choices.target_snr,

@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 
 /// Most payload of one frame on a serial line.
-const SERIAL_MTU: u16 = 4096;
+const SERIAL_MTU: u16 = 32_768;
 /// Most payload of one frame on USB, whose bus repeats damaged packets by itself.
 const USB_MTU: u16 = 16_000;
 

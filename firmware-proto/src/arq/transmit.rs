@@ -10,6 +10,11 @@ use crate::frame::{FrameHeader, MTU_MIN, WINDOW};
 const CLEAN_RUN: u16 = 16;
 /// Payload of the first frames of a connection.
 const MTU_START: usize = 256;
+/// Payload beyond which frames grow only where round trips are short: on slow lines a long frame is
+/// long lost before anybody knows.
+const MTU_SLOW: usize = 4096;
+/// Round trips that are short.
+const SHORT_TRIP_NS: u64 = 50_000_000;
 /// Most doublings of the time to a repetition.
 const DOUBLINGS_MAX: u32 = 10;
 
@@ -233,7 +238,9 @@ impl Transmitter {
         }
         if self.clean >= CLEAN_RUN {
             self.clean = 0;
-            self.mtu_now = (self.mtu_now * 2).min(self.mtu);
+            let slow = self.timeout.measured.is_none_or(|(mean, _)| mean > SHORT_TRIP_NS);
+            let most = if slow { self.mtu.min(MTU_SLOW.max(self.mtu_now)) } else { self.mtu };
+            self.mtu_now = (self.mtu_now * 2).min(most);
         }
         let waiting = self.first != self.next;
         self.timeout.at = waiting.then(|| now.saturating_add(self.timeout.now_ns()));

@@ -11,13 +11,14 @@ pub(crate) use firmware::FirmwareAsk;
 pub use identity::CardIdentity;
 pub use session::RecoveryCounters;
 
+use crate::owner::Promise;
 use crate::{
     Capabilities, Completion, Deadline, Device, DeviceError, ImageId, Link, LinkCounters,
     LinkError, LinkInfo, ResetLevel, RunOutcome, RunRequest, Telemetry, Timeouts,
 };
 use image::LoadedImage;
 use litecore_firmware_proto::command::FLAG_OPEN_SESSION;
-use litecore_firmware_proto::identity::{IDENTIFY_REQUEST_BYTES, IdentifyRequest};
+use litecore_firmware_proto::identity::{FEATURE_QUERY, IDENTIFY_REQUEST_BYTES, IdentifyRequest};
 use litecore_firmware_proto::telemetry::{TELEMETRY_BYTES, TelemetryRecord};
 use litecore_firmware_proto::{FaultCode, Opcode, PROTOCOL_VERSION, ResetDepth};
 use litecore_types::Cycles;
@@ -41,14 +42,15 @@ pub struct CardOptions {
 /// too long for one transfer, and brings a card that has lost its way back to itself: images that a
 /// card has lost are loaded again without the caller noticing. Every call ends by its deadline.
 ///
-/// One thread owns it; it blocks in `poll(2)` and the like, and what the kernel may hold up for
-/// longer is on threads of its own.
+/// One thread owns it; it blocks in `poll(2)` and the like. [`crate::open`] gives it that thread, see
+/// [`crate::OwnedDevice`]; with [`crate::open_card`] it is the caller's.
 pub struct CardDevice {
     session: Session,
     identity: CardIdentity,
     images: Vec<LoadedImage>,
     /// What has been done through this value; a card that restarts forgets its own counts.
     done: Telemetry,
+    promise: Promise,
 }
 
 /// Room for an identity block of this and later versions.
@@ -66,7 +68,8 @@ impl CardDevice {
     ) -> Result<Self, DeviceError> {
         let mut session = Session::new(link, options.timeouts, options.session);
         let identity = greet(&mut session, deadline)?;
-        Ok(Self { session, identity, images: Vec::new(), done: Telemetry::default() })
+        let (done, promise) = (Telemetry::default(), Promise::default());
+        Ok(Self { session, identity, images: Vec::new(), done, promise })
     }
 
     /// What the card says about itself.
@@ -155,7 +158,14 @@ impl CardDevice {
     }
 
     fn deadline(&self, work: Duration, bytes: usize) -> Deadline {
-        Deadline::after(self.session.timeouts.for_transfer(work, bytes as u64))
+        let deadline = Deadline::after(self.session.timeouts.for_transfer(work, bytes as u64));
+        self.promise.give(deadline);
+        deadline
+    }
+
+    /// When the call at hand is to be done, for whoever waits on another thread.
+    pub(crate) fn promise(&self) -> Promise {
+        self.promise.clone()
     }
 
     /// A command that stands alone: a card that has started over is greeted and asked again.
@@ -236,7 +246,11 @@ fn greet(session: &mut Session, deadline: Deadline) -> Result<CardIdentity, Devi
             }
         };
         return match completion.header.fault {
-            None => CardIdentity::read(&completion.reply),
+            None => {
+                let identity = CardIdentity::read(&completion.reply)?;
+                session.answers_queries = identity.features & FEATURE_QUERY != 0;
+                Ok(identity)
+            }
             Some(FaultCode::VersionUnsupported) => {
                 // The card's range: the least in the upper half, the greatest in the lower.
                 let [max_low, max_high, min_low, min_high] = completion.header.detail.to_le_bytes();

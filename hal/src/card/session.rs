@@ -1,5 +1,5 @@
 use crate::{Buffer, Completion, Deadline, DeviceError, Link, LinkError, ResetLevel, Timeouts};
-use litecore_firmware_proto::{CommandHeader, Cookie, FaultCode, Opcode};
+use litecore_firmware_proto::{CommandHeader, Cookie, FaultCode, HEADER_BYTES, Opcode};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ pub(super) struct Session {
     number: u32,
     sequence: u32,
     recovery: RecoveryCounters,
+    /// The card has agreed to be asked what became of a command.
+    pub(super) answers_queries: bool,
     /// The link is in a state that only looking for the card again can end.
     lost: bool,
 }
@@ -94,7 +96,8 @@ impl Session {
     pub(super) fn new(link: Box<dyn Link>, timeouts: Timeouts, number: u32) -> Self {
         let number = number.max(1);
         let recovery = RecoveryCounters::default();
-        Self { link, timeouts, number, sequence: 0, recovery, lost: false }
+        let answers_queries = false;
+        Self { link, timeouts, number, sequence: 0, recovery, answers_queries, lost: false }
     }
 
     pub(super) fn recovery(&self) -> RecoveryCounters {
@@ -164,7 +167,7 @@ impl Session {
                 };
             }
             if matches!(state, State::Sent) {
-                match self.wait_for(command.cookie, deadline.or_after(ladder.patience)) {
+                match self.wait_or_ask(command.cookie, deadline.or_after(ladder.patience)) {
                     Ok(Some(completion)) => return Ok(completion),
                     Ok(None) => {}
                     Err(error) => ladder.note(&error)?,
@@ -202,20 +205,49 @@ impl Session {
         Ok(State::Held(payload, reply))
     }
 
-    fn wait_for(
+    /// Waits for the completion of the command that was sent last; `None` where it will not come by
+    /// `deadline`, or not at all.
+    ///
+    /// A command that may take long is not suspected for long. But cards answer in the order they
+    /// are asked: one that answers a question about the command has done with the command itself,
+    /// or never saw it.
+    fn wait_or_ask(
         &mut self,
         cookie: Cookie,
         deadline: Deadline,
     ) -> Result<Option<Completion>, LinkError> {
+        let mut pause = self.timeouts.rung;
         loop {
-            match self.link.poll(deadline)? {
-                Some(completion) if completion.header.cookie == cookie => {
+            let until = if self.answers_queries { deadline.or_after(pause) } else { deadline };
+            while let Some(completion) = self.link.poll(until)? {
+                let came = completion.header.cookie;
+                if came == cookie {
                     return Ok(Some(completion));
                 }
-                // Of a command that was given up.
-                Some(_) => {}
-                None => return Ok(None),
+                if came.session() == cookie.session() && came.sequence() > cookie.sequence() {
+                    return Ok(None);
+                }
+                // Anything else belongs to a command that was given up.
             }
+            if deadline.passed() {
+                return Ok(None);
+            }
+            self.ask_about(cookie)?;
+            pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// Asks the card what became of a command, without waiting for the answer.
+    fn ask_about(&mut self, cookie: Cookie) -> Result<(), LinkError> {
+        let mut ask = Ask::new(Opcode::Query, &self.timeouts);
+        ask.argument = cookie.0;
+        ask.reply_capacity = HEADER_BYTES;
+        let command = self.name(&ask);
+        let (payload, reply) = (self.link.buffer(0)?, self.link.buffer(ask.reply_capacity)?);
+        match self.link.submit(&command, payload, reply) {
+            // The questions before it are still on their way, and as good.
+            Err(LinkError::NoRoom { .. }) => Ok(()),
+            submitted => submitted,
         }
     }
 

@@ -1,5 +1,6 @@
 use crate::{DeviceError, DeviceUri, LinkError};
-use std::fmt;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 /// Why no card was opened. Each message ends with what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -102,6 +103,14 @@ pub enum OpenError {
         uri: DeviceUri,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// The trace of the link cannot be written.
+    #[error("cannot write the trace {}: {error}: choose another file", path.display())]
+    Trace {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::ErrorKind,
     },
     /// The link failed.
     #[error(transparent)]

@@ -22,10 +22,14 @@ pub use error::{Advice, OpenError};
 pub use find::{FoundDevice, find_devices};
 
 use crate::pci::RingOptions;
+use crate::wrappers::TracedLink;
 use crate::{
-    CardDevice, CardOptions, Deadline, Device, DeviceError, DeviceUri, Link, LinkError, Timeouts,
+    CardDevice, CardOptions, Deadline, Device, DeviceError, DeviceUri, Link, LinkError,
+    OwnedDevice, Timeouts,
 };
 use litecore_firmware_proto::PROTOCOL_VERSION;
+use std::fs::File;
+use std::io::LineWriter;
 use std::path::PathBuf;
 
 /// How cards are opened.
@@ -43,6 +47,8 @@ pub struct OpenOptions {
     pub ring: RingOptions,
     /// Where the system lists its devices.
     pub system: SystemPaths,
+    /// A file for a [`TracedLink`] of what goes over the link.
+    pub trace: Option<PathBuf>,
 }
 
 /// Where the system lists its devices; other folders than the usual ones are for tests.
@@ -70,6 +76,7 @@ impl OpenOptions {
             baud: 3_000_000,
             ring: RingOptions::default(),
             system: SystemPaths::default(),
+            trace: None,
         }
     }
 }
@@ -87,20 +94,34 @@ pub fn fresh_session() -> u32 {
     sum.value().max(1)
 }
 
-/// Opens the card at an address.
+/// Opens the card at an address, with a thread of its own that owns it: no call lasts longer than
+/// its deadline, whatever the kernel does.
 ///
 /// Errors: [`OpenError`].
 pub fn open(uri: &DeviceUri, options: &OpenOptions) -> Result<Box<dyn Device>, OpenError> {
-    Ok(Box::new(open_card(uri, options)?))
+    let owned = OwnedDevice::of_card(open_card(uri, options)?).map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or_default();
+        let doing = "starting the card's thread";
+        OpenError::Link(LinkError::System { address: uri.to_string(), doing, errno })
+    })?;
+    Ok(Box::new(owned))
 }
 
-/// Opens the card at an address, as a card: with its link, its firmware and its counters.
+/// Opens the card at an address, as a card: with its link, its firmware and its counters. The
+/// caller's thread owns it.
 ///
 /// Errors: [`OpenError`].
 pub fn open_card(uri: &DeviceUri, options: &OpenOptions) -> Result<CardDevice, OpenError> {
     let timeouts = options.timeouts.scaled(options.time_scale.max(1));
     let deadline = Deadline::after(timeouts.open);
-    let link = connect(uri, options, deadline)?;
+    let mut link = connect(uri, options, deadline)?;
+    if let Some(path) = &options.trace {
+        let trace = File::create(path).map_err(|error| OpenError::Trace {
+            path: path.clone(),
+            error: error.kind(),
+        })?;
+        link = Box::new(TracedLink::new(link, LineWriter::new(trace)));
+    }
     let card = CardOptions { timeouts, session: options.session };
     CardDevice::start(link, card, deadline).map_err(|error| refused(uri, error))
 }

@@ -3,6 +3,7 @@ use crate::{
     Buffer, Completion, Deadline, Link, LinkCounters, LinkError, LinkInfo, ResetLevel, Unfinished,
 };
 use litecore_firmware_proto::arq::{Arq, ArqEvent, ArqOptions, Flavor, Role, storage_bytes};
+use litecore_firmware_proto::frame::{FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES};
 use litecore_firmware_proto::{CommandHeader, CompletionHeader, HEADER_BYTES};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub struct PipeLink {
     pipe: Box<dyn BytePipe>,
     framing: PipeFraming,
+    /// Most bytes of a frame on a packet pipe.
+    frame_max: usize,
     arq: Arq<Box<[u8]>>,
     info: LinkInfo,
     started: Instant,
@@ -48,7 +51,7 @@ pub struct PipeOptions {
 impl PipeOptions {
     /// The usual sizes, for a connection with this number.
     pub const fn usual(epoch: u32) -> Self {
-        Self { epoch, mtu: 4096, transfer_max: 4 << 20, time_scale: 1 }
+        Self { epoch, mtu: 32_768, transfer_max: 4 << 20, time_scale: 1 }
     }
 }
 
@@ -66,6 +69,8 @@ enum Incoming {
 const WINDOW: usize = 32;
 /// Bytes gathered for one write.
 const WRITE_MAX: usize = 64 << 10;
+/// The same on packet pipes. *Assumed*: what Linux moves over USB in one request.
+const TRANSFER_MAX: usize = 16 << 10;
 
 impl PipeLink {
     /// Opens a connection over `pipe`.
@@ -99,6 +104,7 @@ impl PipeLink {
         };
         let mut link = Self {
             framing: pipe.framing(),
+            frame_max: usize::from(options.mtu) + FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES,
             pipe,
             arq,
             info,
@@ -249,10 +255,10 @@ impl PipeLink {
                 self.outgoing.clear();
                 self.outgoing_sent = 0;
                 let now = self.now_ns();
-                // A packet pipe takes one frame a write.
+                // A transfer of a packet pipe holds whole frames and is one write.
                 let most = match self.framing {
                     PipeFraming::Delimited => WRITE_MAX,
-                    PipeFraming::Packets => 1,
+                    PipeFraming::Packets => TRANSFER_MAX.saturating_sub(self.frame_max).max(1),
                 };
                 while self.outgoing.len() < most {
                     let Some(frame) = self.arq.poll_transmit(now) else { break };

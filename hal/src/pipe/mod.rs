@@ -61,6 +61,6 @@ pub trait BytePipe: Send {
 pub enum PipeFraming {
     /// A stream of bytes: frames are stuffed and delimited.
     Delimited,
-    /// Transfers with an end: one frame each.
+    /// Transfers with an end: whole frames, one after the other.
     Packets,
 }

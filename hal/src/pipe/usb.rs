@@ -56,8 +56,11 @@ struct Arrived {
     ended: Option<rusb::Error>,
 }
 
-/// Bytes of one read: no transfer of a card is longer.
-const READ_BYTES: usize = 64 << 10;
+/// Most bytes of one transfer of a card.
+const TRANSFER_BYTES: usize = 64 << 10;
+/// Bytes of one read. The library cuts longer ones into requests of so many bytes, and has the kernel
+/// take back those that a short transfer leaves over, which costs more than the transfer.
+const READ_BYTES: usize = 16 << 10;
 /// How long a read stays pending before the reader looks whether it should stop.
 const READ_TIME: Duration = Duration::from_millis(100);
 /// Transfers that wait to be taken before the reader waits too.
@@ -185,19 +188,22 @@ fn claim(handle: DeviceHandle<Context>, device: &Device<Context>) -> rusb::Resul
 
 /// Keeps a read pending until told to stop or the device is gone.
 fn read_all(handle: &DeviceHandle<Context>, endpoint: u8, packet: usize, inbox: &Inbox) {
-    let mut bytes = vec![0; READ_BYTES];
+    let mut bytes = vec![0; TRANSFER_BYTES];
     let mut len = 0;
     while !inbox.stop.load(Ordering::Acquire) {
-        let room = bytes.get_mut(len..).unwrap_or_default();
+        let asked = READ_BYTES.min(TRANSFER_BYTES - len);
+        let room = bytes.get_mut(len..len + asked).unwrap_or_default();
         let began = Instant::now();
         let result = handle.read_bulk(endpoint, room, READ_TIME);
         let in_time = began.elapsed() < READ_TIME;
         match result {
             Ok(read) => {
                 len += read;
-                // A read that ran out of time gives whole packets and no end: the rest of the
-                // transfer comes with the next one. In time, an empty packet has ended it.
-                let is_whole = in_time || !read.is_multiple_of(packet) || len == READ_BYTES;
+                // A read that is full, or that ran out of time, gives whole packets and no end: the
+                // rest of the transfer comes with the next one. Otherwise a packet that is not
+                // full, or empty, has ended it.
+                let has_ended = (in_time && read < asked) || !read.is_multiple_of(packet);
+                let is_whole = has_ended || len == TRANSFER_BYTES;
                 if is_whole && len > 0 {
                     inbox.deliver(bytes.get(..len).unwrap_or_default().to_vec());
                     len = 0;

@@ -1,6 +1,7 @@
 use super::faults::{FaultPlan, Faults, Verdict};
 use super::{Card, CompletionHeader};
 use litecore_firmware_proto::arq::{Arq, ArqEvent, ArqOptions, Flavor, Role, storage_bytes};
+use litecore_firmware_proto::frame::{FRAME_HEADER_BYTES, FRAME_TRAILER_BYTES};
 use litecore_firmware_proto::{CommandHeader, Cookie, HEADER_BYTES};
 use litecore_hal::pipe::PipeEnd;
 use std::collections::VecDeque;
@@ -49,6 +50,9 @@ struct Answer {
     reply: Vec<u8>,
 }
 
+/// Bytes of a transfer beyond which no frame is put into it, where there are transfers. *Assumed*: what
+/// Linux moves over USB in one request.
+const TRANSFER_BYTES: usize = 16 << 10;
 /// What a lost interrupt costs on a pipe, which has none.
 const LOST_INTERRUPT_NS: u64 = 1_000_000;
 
@@ -251,6 +255,8 @@ impl PipeEnd for PipeCard {
     fn transmit(&mut self, now_ns: u64, out: &mut Vec<u8>) {
         self.advance(now_ns);
         self.work(now_ns);
+        let whole = out.len() + TRANSFER_BYTES;
+        let frame_max = usize::from(self.options.mtu) + FRAME_HEADER_BYTES + FRAME_TRAILER_BYTES;
         while !self.is_deaf(now_ns) {
             self.speak(now_ns);
             let Some(frame) = self.arq.poll_transmit(now_ns) else { break };
@@ -260,7 +266,7 @@ impl PipeEnd for PipeCard {
             if std::mem::take(&mut self.corrupt_next) {
                 self.faults.flip(&mut out[start..]);
             }
-            if self.options.flavor == Flavor::Packet && out.len() > start {
+            if self.options.flavor == Flavor::Packet && out.len() + frame_max > whole {
                 break;
             }
         }

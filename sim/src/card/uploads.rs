@@ -24,6 +24,9 @@ pub(super) struct Upload {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Most bytes that an upload gets before they have come.
+const ROOM_MAX: usize = 4 << 20;
+
 impl Images {
     /// Images and uploads.
     pub(super) fn count(&self) -> usize {
@@ -42,7 +45,8 @@ impl Images {
 
     pub(super) fn begin(&mut self, total: u64) -> u64 {
         self.last += 1;
-        self.uploads.insert(self.last, Upload { total, bytes: Vec::new() });
+        let room = usize::try_from(total).unwrap_or(usize::MAX).min(ROOM_MAX);
+        self.uploads.insert(self.last, Upload { total, bytes: Vec::with_capacity(room) });
         self.last
     }
 

@@ -6,5 +6,6 @@ mod conformance;
 mod faults;
 mod hotplug;
 mod refusals;
+mod suspicion;
 mod update;
 mod world;

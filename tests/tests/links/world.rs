@@ -94,7 +94,7 @@ impl World {
         open_card(uri, &OpenOptions { timeouts: self.timeouts, ..usual })
     }
 
-    fn link(&self, way: Way) -> Result<Box<dyn Link>, LinkError> {
+    pub(crate) fn link(&self, way: Way) -> Result<Box<dyn Link>, LinkError> {
         let soon = Deadline::after(self.timeouts.open);
         let pipe = |flavor, framing| {
             let pipe = InProcessPipe::new(self.pipe_card(flavor), "card", framing);

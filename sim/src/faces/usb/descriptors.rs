@@ -10,7 +10,7 @@ pub const PRODUCT_ACM: u16 = 0x0002;
 /// As what the card comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsbKind {
-    /// Two bulk endpoints of its own kind, one frame per transfer, for a driver of its own.
+    /// Two bulk endpoints of its own kind, whole frames in each transfer, for a driver of its own.
     Bulk,
     /// A modem (CDC ACM), a serial port to the system: frames travel as on a serial line.
     Acm,

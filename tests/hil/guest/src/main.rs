@@ -11,6 +11,7 @@ mod report;
 mod transport;
 
 use litecore_hal::DeviceUri;
+use model::Workload;
 use report::{Failure, Report};
 
 fn main() {
@@ -22,14 +23,19 @@ fn main() {
     if let Err(error) = kernel::start() {
         Report::note(&format!("the kernel did not come up: {error}"));
     }
+    let mut workload = None;
     for case in kernel::cases() {
-        report.case(&case, |report| run(report, &case));
+        report.case(&case, |report| run(report, &case, &mut workload));
     }
     kernel::power_off();
 }
 
 /// Runs the case with this name: the transport, then what is done over it.
-fn run(report: &mut Report, case: &str) -> Result<(), Failure> {
+fn run(
+    report: &mut Report,
+    case: &str,
+    workload: &mut Option<Workload>,
+) -> Result<(), Failure> {
     if case == "pcie-edu" {
         return edu::run(report);
     }
@@ -39,7 +45,11 @@ fn run(report: &mut Report, case: &str) -> Result<(), Failure> {
         "suite" => transport::conforms(report, &uri),
         "model" => {
             let faulty = card.ends_with("-faults") || card.ends_with("-unplug");
-            model::writes_the_same(report, &uri, faulty)
+            let workload = match workload {
+                Some(workload) => workload,
+                None => workload.insert(Workload::read()?),
+            };
+            model::writes_the_same(report, workload, &uri, faulty)
         }
         _ => Err("no such case".into()),
     }

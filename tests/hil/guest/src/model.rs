@@ -16,25 +16,45 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// The compiled model and what it writes, as the host has put them into the archive.
+pub(crate) struct Workload {
+    compiled: CompiledModel,
+    dense: DenseModel,
+    tiers: TierSet,
+    prompt: Vec<u8>,
+    expected: Vec<u8>,
+}
+
+impl Workload {
+    /// Reads both; one machine does so once.
+    ///
+    /// Errors: a file is missing or is not what it should be.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let compiled = CompiledModel::read(Path::new("/model"))?;
+        let dense = DenseModel::new(&compiled.config, &compiled.dense)?;
+        let expected = fs::read("/expected")?;
+        let mut parts = expected.splitn(3, |byte| *byte == 0);
+        let mut part = || parts.next().ok_or("the host has not said what to expect");
+        let tiers = str::from_utf8(part()?)?.parse()?;
+        let (prompt, expected) = (part()?.to_vec(), part()?.to_vec());
+        Ok(Self { compiled, dense, tiers, prompt, expected })
+    }
+}
+
 /// Generates a few bytes on the card at `uri` and compares them with those the host has computed.
 /// On a card with faults, `faulty`, something must also have gone wrong on the way.
 pub(crate) fn writes_the_same(
     report: &mut Report,
+    workload: &Workload,
     uri: &DeviceUri,
     faulty: bool,
 ) -> Result<(), Failure> {
-    let compiled = CompiledModel::read(Path::new("/model"))?;
-    let dense = DenseModel::new(&compiled.config, &compiled.dense)?;
-    let expected = fs::read("/expected")?;
-    let mut parts = expected.splitn(3, |byte| *byte == 0);
-    let mut part = || parts.next().ok_or("the host has not said what to expect");
-    let (tiers, prompt, expected) = (part()?, part()?, part()?);
-    let tiers: TierSet = str::from_utf8(tiers)?.parse()?;
+    let Workload { compiled, dense, tiers, prompt, expected } = workload;
     let card = Arc::new(Mutex::new(transport::open(uri, faulty)?));
     let lazy = LoadsWhenNeeded::new(Arc::clone(&card));
-    let mut executor = PhotonicExecutor::new(&compiled, Box::new(lazy))?;
+    let mut executor = PhotonicExecutor::new(compiled, Box::new(lazy))?;
     let mask = tiers.resolve(&compiled.config)?;
-    let mut session = Session::new(&dense, mask, compiled.config.routing.seed, 0);
+    let mut session = Session::new(dense, mask, compiled.config.routing.seed, 0);
     let begun = Instant::now();
     let written = generate(
         &mut session,
@@ -45,7 +65,7 @@ pub(crate) fn writes_the_same(
         &mut |_, _| {},
     )?;
     report.figure("bytes_per_s", expected.len() as f64 / begun.elapsed().as_secs_f64());
-    if written.bytes != expected {
+    if written.bytes != *expected {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (found, right) = (text(&written.bytes), text(expected));
         return Err(format!("it writes {found:?} and not {right:?}").into());

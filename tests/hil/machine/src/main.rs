@@ -15,11 +15,12 @@ use cards::Card;
 use console::Transcript;
 use qemu::Machine;
 use std::ffi::OsString;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use std::{env, fs, io};
-use suite::{BYTES, CHIP, PROMPT, SHARES, Share, TIERS};
+use std::{env, fs, io, thread};
+use suite::{BYTES, CHIP, PROMPT, SHARES, SYMBOLS_MAX, Share, TIERS};
 
 /// A machine that is not done by then is switched off.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -83,7 +84,7 @@ fn run(given: &Given) -> io::Result<Vec<(Share, Transcript)>> {
     let files: [(&str, &[u8]); 2] = [("model", &fs::read(&model)?), ("expected", &expected)];
     let initrd = folder.path().join("root.cpio");
     fs::write(&initrd, image::build(&given.cache.join("kernel"), &given.guest, &files)?)?;
-    let mut transcripts = Vec::new();
+    let mut machines = Vec::new();
     for (number, share) in SHARES.into_iter().enumerate() {
         let wanted =
             |case: &&&str| given.cases.is_empty() || given.cases.iter().any(|c| c == **case);
@@ -93,11 +94,20 @@ fn run(given: &Given) -> io::Result<Vec<(Share, Transcript)>> {
         }
         let cards = folder.path().join(format!("cards-{number}"));
         fs::create_dir(&cards)?;
-        let machine =
-            Machine { cache: given.cache.clone(), initrd: initrd.clone(), cards, cases, share };
-        transcripts.push((share, run_share(given, &machine)?));
+        let (cache, initrd) = (given.cache.clone(), initrd.clone());
+        machines.push(Machine { cache, initrd, cards, cases, share });
     }
-    Ok(transcripts)
+    thread::scope(|scope| {
+        let running: Vec<_> = machines
+            .iter()
+            .map(|machine| (machine.share, scope.spawn(|| run_share(given, machine))))
+            .collect();
+        let ended = running.into_iter().map(|(share, thread)| {
+            let transcript = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok((share, transcript?))
+        });
+        ended.collect()
+    })
 }
 
 /// Starts a machine's cards and runs it.
@@ -124,7 +134,9 @@ fn workload(litecore: &Path, model: &Path) -> io::Result<Vec<u8>> {
         Err(io::Error::other(format!("litecore {}: {what}", args.join(" "))))
     };
     let path = model.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    run(&["compile", "--quiet", "--chip", CHIP.name, "--out", path])?;
+    run(&[
+        "compile", "--quiet", "--chip", CHIP.name, "--symbols-max", SYMBOLS_MAX, "--out", path,
+    ])?;
     let device = format!("sim:{}?seed={}", CHIP.name, CHIP.seed);
     let count = BYTES.to_string();
     let said = run(&[

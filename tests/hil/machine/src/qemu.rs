@@ -105,8 +105,10 @@ impl Machine {
         let unpacked = self.cache.join("kernel/vmlinux");
         let kernel = if unpacked.exists() { unpacked } else { self.cache.join("kernel/bzImage") };
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(&self.initrd);
+        // On a busy host an emulated timer can look broken for a moment, and the kernel would stop.
         command.arg("-append").arg(format!(
-            "console=ttyS0 quiet loglevel=3 intel_iommu=on iommu=pt panic=-1 litecore.cases={}",
+            "console=ttyS0 quiet loglevel=3 intel_iommu=on iommu=pt no_timer_check panic=-1 \
+             litecore.cases={}",
             self.cases.join(",")
         ));
     }

@@ -70,6 +70,7 @@ enum PackingRepr {
     Conjugate,
     Rows,
     Tokens,
+    Complex,
 }
 
 impl PackingRepr {
@@ -78,6 +79,7 @@ impl PackingRepr {
             Packing::Conjugate => Self::Conjugate,
             Packing::Rows => Self::Rows,
             Packing::Tokens => Self::Tokens,
+            Packing::Complex => Self::Complex,
         }
     }
 
@@ -86,6 +88,7 @@ impl PackingRepr {
             Self::Conjugate => Packing::Conjugate,
             Self::Rows => Packing::Rows,
             Self::Tokens => Packing::Tokens,
+            Self::Complex => Packing::Complex,
         }
     }
 }

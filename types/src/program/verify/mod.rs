@@ -137,6 +137,9 @@ impl<'a> Verifier<'a> {
             if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
                 self.violations.push(Violation::NeedsQuadrature { tile: TileId(index), packing });
             }
+            if let Some((row, column)) = packing.broken_pair(&tile.codes, chip.array.outputs) {
+                self.violations.push(Violation::BrokenPair { tile: TileId(index), row, column });
+            }
             if let Some(&code) = tile.codes.iter().find(|c| i32::from(**c).abs() > limit) {
                 self.violations.push(Violation::CodeRange { tile: TileId(index), code, limit });
             }

@@ -7,7 +7,7 @@
 //! name     UTF-8                                chip     UTF-8
 //! buffers  24 bytes each: kind (u32), zero (u32), len (u64), address (u64)
 //! tables   each: count (u64), then count f32
-//! packings one byte for each tile: 0 conjugate, 1 rows, 2 tokens
+//! packings one byte for each tile: 0 conjugate, 1 rows, 2 tokens, 3 complex
 //! tiles    each: count (u64), then count i8
 //! steps    each: 56 bytes, below, then the steps it waits for (u32 each)
 //! ```

@@ -38,6 +38,7 @@ pub fn encode_image(program: &Program) -> Vec<u8> {
         Packing::Conjugate => 0,
         Packing::Rows => 1,
         Packing::Tokens => 2,
+        Packing::Complex => 3,
     }));
     for tile in &program.tiles {
         writer.tile(&tile.codes);

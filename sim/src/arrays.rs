@@ -22,7 +22,8 @@ pub(crate) struct Arrays {
     pairs: Pairs,
 }
 
-/// The operands and codes of neighboring vectors that share optical symbols.
+/// The operands and codes of two quadratures, where a program orders them in another way: of
+/// neighboring vectors that share optical symbols, of the parts of complex numbers.
 #[derive(Default)]
 struct Pairs {
     x: Vec<i8>,
@@ -76,14 +77,20 @@ impl Arithmetic for Run<'_> {
         let Arrays { models, tiles, pairs, .. } = &mut *self.arrays;
         let model = models.get_mut(&call.packing).expect("there is a model for every packing");
         let key = (self.image.0, call.tile.0, call.array);
-        let load = || model.load(call.array, call.weights).expect("a verified tile fits its chip");
+        let load = || {
+            let planar = (call.packing == Packing::Complex).then(|| planar_tile(call));
+            let weights = planar.as_deref().unwrap_or(call.weights);
+            model.load(call.array, weights).expect("a verified tile fits its chip")
+        };
         let tile = tiles.get(key, load, LoadedTile::bytes);
         let stream = self.stream_keys[call.step.0 as usize];
         let tags = &self.tags[call.first_symbol..][..codes.len() / call.outputs];
-        if call.packing == Packing::Tokens {
-            pairs.forward(model, tile, call, stream, tags, codes);
-        } else {
-            model.forward_into(tile, call.x, stream, tags, call.shift, codes);
+        match call.packing {
+            Packing::Tokens => pairs.forward(model, tile, call, stream, tags, codes),
+            Packing::Complex => pairs.forward_complex(model, tile, call, stream, tags, codes),
+            Packing::Conjugate | Packing::Rows => {
+                model.forward_into(tile, call.x, stream, tags, call.shift, codes);
+            }
         }
     }
 
@@ -124,6 +131,41 @@ impl Pairs {
         model.forward_into(tile, &self.x, stream, &self.tags, call.shift, &mut self.codes);
         codes.copy_from_slice(&self.codes[..codes.len()]);
     }
+
+    /// Complex vectors: pairs to planes, and back.
+    fn forward_complex(
+        &mut self,
+        model: &mut ArrayModel,
+        tile: &LoadedTile,
+        call: &StreamCall<'_>,
+        stream: u64,
+        tags: &[SymbolTag],
+        codes: &mut [i32],
+    ) {
+        self.x.clear();
+        self.x.extend(call.x.chunks_exact(call.inputs).flat_map(planar));
+        self.codes.resize(codes.len(), 0);
+        model.forward_into(tile, &self.x, stream, tags, call.shift, &mut self.codes);
+        let planes = self.codes.chunks_exact(call.outputs);
+        for (pairs, planes) in codes.chunks_exact_mut(call.outputs).zip(planes) {
+            let (re, im) = planes.split_at(call.outputs / 2);
+            for (pair, (re, im)) in pairs.chunks_exact_mut(2).zip(re.iter().zip(im)) {
+                pair.copy_from_slice(&[*re, *im]);
+            }
+        }
+    }
+}
+
+/// Puts the real parts before the imaginary ones.
+fn planar<T: Copy>(pairs: &[T]) -> impl Iterator<Item = T> + '_ {
+    let part = |part: usize| pairs.iter().copied().skip(part).step_by(2);
+    part(0).chain(part(1))
+}
+
+/// A tile of complex weights with its inputs and outputs in planes instead of pairs.
+fn planar_tile(call: &StreamCall<'_>) -> Vec<i8> {
+    let rows: Vec<&[i8]> = call.weights.chunks_exact(call.outputs).collect();
+    planar(&rows).flat_map(planar).collect()
 }
 
 /// The array model's name for a program's packing.
@@ -132,6 +174,7 @@ fn model_packing(packing: Packing) -> packing::Packing {
         Packing::Conjugate => packing::Packing::Conjugate,
         Packing::Rows => packing::Packing::Rows,
         Packing::Tokens => packing::Packing::Tokens,
+        Packing::Complex => packing::Packing::Complex,
     }
 }
 

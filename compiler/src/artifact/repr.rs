@@ -73,6 +73,7 @@ enum PackingRepr {
     Conjugate,
     Rows,
     Tokens,
+    Complex,
 }
 
 impl PackingRepr {
@@ -81,6 +82,7 @@ impl PackingRepr {
             Packing::Conjugate => Self::Conjugate,
             Packing::Rows => Self::Rows,
             Packing::Tokens => Self::Tokens,
+            Packing::Complex => Self::Complex,
         }
     }
 
@@ -89,6 +91,7 @@ impl PackingRepr {
             Self::Conjugate => Packing::Conjugate,
             Self::Rows => Packing::Rows,
             Self::Tokens => Packing::Tokens,
+            Self::Complex => Packing::Complex,
         }
     }
 }

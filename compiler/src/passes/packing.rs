@@ -33,7 +33,7 @@ pub(crate) fn choose_packing(
     let usual = cost(chip, outputs, inputs, batch, Packing::Conjugate);
     let mut best = (Packing::Conjugate, usual);
     if chip.receiver.readout == Readout::Iq {
-        for packing in Packing::ALL {
+        for packing in Packing::REAL {
             let cost = cost(chip, outputs, inputs, batch, packing);
             // Folding reads three decibels better at equal light, which halves what a read is worth.
             let quicker = cost.cycles < 0.99 * best.1.cycles;

@@ -113,7 +113,7 @@ impl<'a> Card<'a> {
             NodeState { next: 0, left: vec![reads; parts], done, by }
         };
         let array = |array| ArrayState {
-            order: load_order(&placed, array, &division, plan),
+            order: load_order(&placed, array, &division, plan, 0),
             next: 0,
             loaded: 0,
             connected: None,
@@ -143,6 +143,23 @@ impl<'a> Card<'a> {
             remaining: graph.nodes.len() * parts,
             arrays,
         }
+    }
+
+    /// The orders in which arrays take their tiles.
+    pub(super) fn orders(&self) -> Vec<Vec<Load>> {
+        self.arrays.iter().map(|array| array.order.clone()).collect()
+    }
+
+    /// The same with other orders up to the knee of the plan.
+    pub(super) fn with_orders(mut self, orders: &[Vec<Load>]) -> Self {
+        let (division, knee) = (&self.division, self.plan.knee);
+        let of_wave = |end: usize| division.parts[end - 1].to;
+        let late = division.wave_ends.iter().filter(|end| of_wave(**end) <= knee).count();
+        for (number, (array, order)) in self.arrays.iter_mut().zip(orders).enumerate() {
+            let late = load_order(&self.placed, number, division, self.plan, late);
+            array.order = order.iter().copied().chain(late).collect();
+        }
+        self
     }
 
     /// The steps, or nothing if the plan gets stuck.
@@ -255,17 +272,40 @@ impl<'a> Card<'a> {
             {
                 continue;
             }
-            let after = self.needed_steps(index, part).collect();
-            let end = self.emit(action, self.division.parts[part], after);
+            let parts = part..self.merged_until(index, part, engine);
+            let symbols = Symbols {
+                from: self.division.parts[part].from,
+                to: self.division.parts[parts.end - 1].to,
+            };
+            let after = parts.clone().flat_map(|part| self.needed_steps(index, part)).collect();
+            let end = self.emit(action, symbols, after);
             let step = self.last_step();
             let state = &mut self.nodes[index];
-            state.next += 1;
-            state.done[part] = Some(end);
-            state.by[part] = vec![step];
-            self.remaining -= 1;
+            state.next = parts.end;
+            for part in parts {
+                state.done[part] = Some(end);
+                state.by[part] = vec![step];
+                self.remaining -= 1;
+            }
             return true;
         }
         false
+    }
+
+    /// Up to which part one step does the work of a node, from a part on that is ready.
+    fn merged_until(&self, node: usize, part: usize, engine: Engine) -> usize {
+        let parts = &self.division.parts;
+        let from = parts[part].from;
+        let most = match engine {
+            Engine::HostIn => return part + 1,
+            Engine::HostOut => Plan::leaving_part(from),
+            _ => Plan::vector_part(from),
+        };
+        let mut end = part + 1;
+        while end < parts.len() && parts[end].to - from <= most && self.is_ready(node, end) {
+            end += 1;
+        }
+        end
     }
 
     /// Starts the next load of an array, if there is a bank for it.

@@ -57,7 +57,7 @@ pub(super) struct Load {
     pub(super) until: usize,
 }
 
-/// The order in which one array needs its tiles.
+/// The order in which one array needs its tiles from a wave on.
 ///
 /// Each wave passes the phases in order, and every second wave passes the tiles of a phase
 /// backwards, so that it begins with those that are still in the banks.
@@ -66,6 +66,7 @@ pub(super) fn load_order(
     array: usize,
     division: &Division,
     plan: Plan,
+    first_wave: usize,
 ) -> Vec<Load> {
     let phases = placed.iter().map(|p| p.phase + 1).max().unwrap_or(0);
     let mut tiles: Vec<Vec<usize>> = vec![Vec::new(); phases];
@@ -86,7 +87,7 @@ pub(super) fn load_order(
     };
     let mut order = Vec::new();
     let mut ahead = 0;
-    for number in 0..division.wave_ends.len() {
+    for number in first_wave..division.wave_ends.len() {
         if phases == 0 {
             break;
         }
@@ -155,8 +156,8 @@ mod tests {
         let placed = place(&graph(&[(0, 2, 1), (0, 1, 1), (1, 2, 1)]), &chip);
         let division = Division { parts: Vec::new(), wave_ends: vec![2, 3] };
         let order = |lead| -> Vec<(usize, usize)> {
-            let plan = Plan { first_wave: 0, wave: 0, hold: true, lead };
-            let order = load_order(&placed, 0, &division, plan);
+            let plan = Plan { hold: true, lead, ..Plan::even(8) };
+            let order = load_order(&placed, 0, &division, plan, 0);
             order.iter().map(|load| (load.first_read, load.until)).collect()
         };
         let both = [(0, 2), (1, 2), (2, 2), (3, 2), (4, 2), (2, 3), (1, 3), (0, 3), (4, 3), (3, 3)];

@@ -7,14 +7,16 @@
 
 mod card;
 mod loads;
+mod search;
 mod waves;
 
 use crate::graph::{Graph, MatrixWork, Node, TileRead, Work};
 use crate::predict::time;
 use litecore_model::checkpoint::Digest;
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::Program;
+use litecore_types::program::{Program, Step};
 use std::collections::BTreeMap;
+use loads::Load;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use waves::Plan;
 
@@ -24,13 +26,35 @@ pub(crate) const STEPS_MAX: usize = 1 << 15;
 /// Runs that a schedule is made for, where the caller does not say.
 const BATCHES: [u64; 4] = [1, 8, 64, 512];
 
-/// The plans that were found best, by what they were tried on.
+/// The layouts that were found best, by what they were tried on.
 ///
 /// Trying is a function of its key and nothing else, and a model has many experts of one shape.
-static BEST: Mutex<BTreeMap<Digest, Plan>> = Mutex::new(BTreeMap::new());
+static BEST: Mutex<BTreeMap<Digest, Layout>> = Mutex::new(BTreeMap::new());
 
-/// The most plans that are remembered.
+/// The most layouts that are remembered.
 const REMEMBERED: usize = 4096;
+
+/// Layouts whose slowdowns differ by less are as good as each other; the fewest steps then decide.
+const AS_GOOD: f64 = 0.01;
+
+/// A plan, and the order of loads up to its knee where that was looked for.
+#[derive(Clone, Debug)]
+struct Layout {
+    plan: Plan,
+    orders: Vec<Vec<Load>>,
+}
+
+impl Layout {
+    fn of(plan: Plan) -> Self {
+        Self { plan, orders: Vec::new() }
+    }
+
+    /// The steps, or nothing if it gets stuck.
+    fn steps(&self, program: &Program, graph: &Graph, chip: &ChipDescription) -> Option<Vec<Step>> {
+        let card = card::Card::new(program, graph, chip, self.plan);
+        if self.orders.is_empty() { card.play() } else { card.with_orders(&self.orders).play() }
+    }
+}
 
 /// Fills in the steps of a program that has everything else.
 pub(crate) fn schedule(
@@ -39,10 +63,9 @@ pub(crate) fn schedule(
     chip: &ChipDescription,
     batch: Option<u64>,
 ) {
-    let lay_out = |program: &Program, plan| card::Card::new(program, graph, chip, plan).play();
     let key = key(program, graph, chip, batch);
-    let known = lock().get(&key).copied();
-    if let Some(steps) = known.and_then(|plan| lay_out(program, plan)) {
+    let known = lock().get(&key).cloned();
+    if let Some(steps) = known.and_then(|layout| layout.steps(program, graph, chip)) {
         program.steps = steps;
         return;
     }
@@ -51,33 +74,40 @@ pub(crate) fn schedule(
         None => BATCHES.into_iter().filter(|batch| *batch <= program.symbols_max).collect(),
     };
     let mut tried: Vec<Trial> = Vec::new();
-    for plan in plans(program.symbols_max, graph, chip) {
-        let Some(steps) = lay_out(program, plan) else { continue };
+    let mut layouts: Vec<Layout> =
+        plans(program.symbols_max, graph, chip).into_iter().map(Layout::of).collect();
+    layouts.extend(search::early_layouts(program, graph, chip, &batches));
+    for layout in layouts {
+        let Some(steps) = layout.steps(program, graph, chip) else { continue };
         // The first plan has the fewest steps.
         if steps.len() > STEPS_MAX && !tried.is_empty() {
             continue;
         }
+        let count = steps.len();
         program.steps = steps;
         let cycles = |batch: &u64| time(program, chip, *batch).cycles.0;
         let cycles = batches.iter().map(cycles).collect();
-        tried.push(Trial { plan, cycles });
+        tried.push(Trial { layout, cycles, steps: count });
     }
+    if std::env::var("DBG").is_ok() { for t in &tried { if !t.layout.orders.is_empty() || t.layout.plan.wave==24 { eprintln!("{:?} {} {:?}", t.cycles, t.steps, t.layout.plan); } } }
     let best = choose(&tried);
-    program.steps = lay_out(program, best).expect("it was laid out before");
+    program.steps = best.steps(program, graph, chip).expect("it was laid out before");
     let mut remembered = lock();
     if remembered.len() < REMEMBERED {
         remembered.insert(key, best);
     }
 }
 
-/// A plan, and how long runs of each batch take.
+/// A layout, how long runs of each batch take, and of how many steps.
 struct Trial {
-    plan: Plan,
+    layout: Layout,
     cycles: Vec<u64>,
+    steps: usize,
 }
 
-/// The plan that is nowhere much slower than the best at that batch; the first such one.
-fn choose(tried: &[Trial]) -> Plan {
+/// The layout that is nowhere much slower than the best at that batch; of those as good, the one
+/// with the fewest steps.
+fn choose(tried: &[Trial]) -> Layout {
     let batches = tried.first().map_or(0, |trial| trial.cycles.len());
     let of = |batch: usize| tried.iter().map(move |trial| trial.cycles[batch]);
     let best: Vec<u64> = (0..batches).map(|batch| of(batch).min().unwrap_or(1)).collect();
@@ -85,15 +115,24 @@ fn choose(tried: &[Trial]) -> Plan {
         let ratios = trial.cycles.iter().zip(&best).map(|(cycles, best)| (*cycles, (*best).max(1)));
         ratios.map(|(cycles, best)| cycles as f64 / best as f64).fold(0.0, f64::max)
     };
-    let chosen = tried.iter().min_by(|a, b| slowdown(a).total_cmp(&slowdown(b)));
-    chosen.expect("one wave, phase after phase, never gets stuck").plan
+    let least = tried.iter().map(slowdown).fold(f64::MAX, f64::min);
+    let as_good = tried.iter().filter(|trial| slowdown(trial) <= least + AS_GOOD);
+    let chosen = as_good.min_by_key(|trial| trial.steps);
+    chosen.expect("one wave, phase after phase, never gets stuck").layout.clone()
 }
 
 fn plans(symbols_max: u64, graph: &Graph, chip: &ChipDescription) -> Vec<Plan> {
-    let reads: usize = graph.matrices().map(|(_, matrix)| matrix.reads.len()).sum();
-    // Beyond this a pass of the weights takes longer than all transfers around it.
-    let small = reads <= 16 * chip.array.arrays.min(16);
-    waves::plans(symbols_max, reads, small)
+    waves::plans(symbols_max, reads(graph), is_small(graph, chip))
+}
+
+fn reads(graph: &Graph) -> usize {
+    graph.matrices().map(|(_, matrix)| matrix.reads.len()).sum()
+}
+
+/// Whether there are few tiles: beyond this a pass of the weights takes longer than all transfers
+/// around it.
+fn is_small(graph: &Graph, chip: &ChipDescription) -> bool {
+    reads(graph) <= 16 * chip.array.arrays.min(16)
 }
 
 /// Everything that the choice of a plan depends on.
@@ -113,6 +152,7 @@ fn key(program: &Program, graph: &Graph, chip: &ChipDescription, batch: Option<u
 }
 
 /// What is remembered is whole whatever happened to another thread.
-fn lock() -> MutexGuard<'static, BTreeMap<Digest, Plan>> {
+fn lock() -> MutexGuard<'static, BTreeMap<Digest, Layout>> {
     BEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
+

@@ -10,6 +10,10 @@ pub(crate) struct Plan {
     pub(crate) first_wave: u64,
     /// Symbols in the waves after it, to begin with.
     pub(crate) wave: u64,
+    /// Up to which symbol waves are of that size; one ends there.
+    pub(crate) knee: u64,
+    /// Symbols in the waves from there on, to begin with.
+    pub(crate) late_wave: u64,
     /// Whether each phase keeps a bank until the next wave, instead of leaving all to the next
     /// phase: fewer loads, but none that hides behind a stream of the same phase.
     pub(crate) hold: bool,
@@ -33,18 +37,36 @@ const GRAIN: u64 = 8;
 /// The most parts of one wave.
 const PARTS_MAX: u64 = 8;
 
-/// Once so many waves have passed, the next ones grow with what has passed: the last wave is then
-/// a small share of any run, and a long program does not need many steps.
+/// Once so many parts have passed, the next ones grow with what has passed: what a run waits for its
+/// last part is then a small share of it, and a long program does not need many steps.
+const EQUAL_PARTS: u64 = 16;
+
+/// Likewise for waves.
 const EQUAL_WAVES: u64 = 12;
 
+/// The symbol up to which waves are tried out finely: runs that long live from how their few passes
+/// of the weights meet.
+pub(crate) const KNEE: u64 = 64;
+
 impl Plan {
+    /// Waves of one size.
+    pub(crate) fn even(wave: u64) -> Self {
+        Self { first_wave: wave, wave, knee: 0, late_wave: wave, hold: false, lead: 0 }
+    }
+
     /// Divides runs of up to `symbols_max` symbols.
     pub(crate) fn divide(&self, symbols_max: u64) -> Division {
         let mut division = Division { parts: Vec::new(), wave_ends: Vec::new() };
-        let (mut from, mut wave) = (0, self.first_wave);
+        let mut from = 0;
         while from < symbols_max {
-            let size = wave.next_multiple_of(GRAIN).min(symbols_max - from);
-            let part = size.div_ceil(PARTS_MAX).next_multiple_of(GRAIN);
+            let wave = match from {
+                0 => self.first_wave,
+                _ if from < self.knee => self.wave,
+                _ => self.late_wave.max(from / EQUAL_WAVES),
+            };
+            let most = if from < self.knee { self.knee.min(symbols_max) } else { symbols_max };
+            let size = wave.next_multiple_of(GRAIN).min(most - from);
+            let part = size.div_ceil(PARTS_MAX).max(from / EQUAL_PARTS).next_multiple_of(GRAIN);
             let end = from + size;
             while from < end {
                 let to = end.min(from + part);
@@ -52,16 +74,24 @@ impl Plan {
                 from = to;
             }
             division.wave_ends.push(division.parts.len());
-            wave = self.wave.max(from / EQUAL_WAVES);
         }
         division
     }
+
+    /// The most symbols that the vector unit takes in one step from a symbol on, where more are there.
+    pub(super) fn vector_part(from: u64) -> u64 {
+        GRAIN.max(from / EQUAL_PARTS)
+    }
+
+    /// Likewise for what leaves: nothing waits for its parts.
+    pub(super) fn leaving_part(from: u64) -> u64 {
+        KNEE.max(from / 8)
+    }
 }
 
-/// The plans worth trying, a safe one first.
+/// The plans worth trying where waves are of one size, a safe one first.
 pub(crate) fn plans(symbols_max: u64, reads: usize, small: bool) -> Vec<Plan> {
-    let whole = Plan { first_wave: symbols_max, wave: symbols_max, hold: false, lead: 0 };
-    let mut plans = vec![whole];
+    let mut plans = vec![Plan::even(symbols_max)];
     let sizes: &[u64] = if small {
         &[8, 16, 24, 32, 40, 48, 64, 96, 128, 256]
     } else if reads < 4000 {
@@ -70,15 +100,22 @@ pub(crate) fn plans(symbols_max: u64, reads: usize, small: bool) -> Vec<Plan> {
         &[]
     };
     for &wave in sizes.iter().filter(|size| **size < symbols_max) {
-        plans.push(Plan { first_wave: wave, wave, hold: false, lead: 0 });
+        let even = Plan::even(wave);
+        plans.push(even);
         if small {
             for lead in 0..3 {
-                plans.push(Plan { first_wave: wave, wave, hold: true, lead });
-                plans.push(Plan { first_wave: (wave / 2).max(8), wave, hold: true, lead });
+                plans.push(Plan { hold: true, lead, ..even });
+                plans.push(Plan { hold: true, lead, first_wave: (wave / 2).max(8), ..even });
             }
         }
     }
     plans
+}
+
+/// Ways to divide what comes after the first symbols of a plan.
+pub(super) fn late_plans(early: Plan, knee: u64) -> Vec<Plan> {
+    let sizes = [24, 32, 48, 64, 96, 128].into_iter();
+    sizes.map(|late_wave| Plan { knee, late_wave, ..early }).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +124,7 @@ mod tests {
 
     #[test]
     fn waves_grow_and_parts_stay_few() {
-        let plan = Plan { first_wave: 16, wave: 24, hold: false, lead: 0 };
+        let plan = Plan { first_wave: 16, ..Plan::even(24) };
         let division = plan.divide(41);
         let parts: Vec<(u64, u64)> = division.parts.iter().map(|p| (p.from, p.to)).collect();
         assert_eq!(parts, [(0, 8), (8, 16), (16, 24), (24, 32), (32, 40), (40, 41)]);

@@ -86,6 +86,7 @@ fn tile((packing, bytes): (u8, &[u8])) -> Result<Tile, DecodeError> {
         0 => Packing::Conjugate,
         1 => Packing::Rows,
         2 => Packing::Tokens,
+        3 => Packing::Complex,
         packing => return Err(DecodeError::Packing(packing)),
     };
     Ok(Tile { packing, codes: bytes.iter().map(|byte| byte.cast_signed()).collect() })

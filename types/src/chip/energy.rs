@@ -36,7 +36,7 @@ impl ChipDescription {
                 ledger.charge(Component::Sram, bytes(buffer) * sram);
             }
             Action::LoadBank { tile, .. } => {
-                let codes = program.tile(tile).codes.len() as f64;
+                let codes = program.tile(tile).loaded_codes() as f64;
                 ledger.charge(
                     Component::WeightFetch,
                     codes * self.weights.fetch_energy_j_per_byte.value,

@@ -184,7 +184,7 @@ impl ChipDescription {
             Action::MoveIn { to } => link(Engine::HostIn, PortUser::HostIn, bytes(to)),
             Action::MoveOut { from } => link(Engine::HostOut, PortUser::HostOut, bytes(from)),
             Action::LoadBank { array, tile, .. } => {
-                let codes = program.tile(tile).codes.len() as f64;
+                let codes = program.tile(tile).loaded_codes() as f64;
                 let fetch = cycles(codes / self.weights.fetch_bytes_per_s.value);
                 StepTiming {
                     engine: Engine::Loader(array),

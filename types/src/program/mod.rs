@@ -102,6 +102,13 @@ pub struct Tile {
     pub codes: Vec<i8>,
 }
 
+impl Tile {
+    /// Codes that a load writes to the drivers: each once, also where it stands twice.
+    pub fn loaded_codes(&self) -> usize {
+        self.codes.len() / self.packing.copies()
+    }
+}
+
 /// One step of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -40,6 +40,7 @@ pub enum Violation {
     EmptyRange { step: StepIndex, symbols: Symbols },
     NeedsQuadrature { tile: TileId, packing: Packing },
     DividedPair { step: StepIndex, from: u64 },
+    BrokenPair { tile: TileId, row: usize, column: usize },
     TooManyRegions { buffer: BufferId, regions: usize, limit: usize },
 }
 
@@ -132,6 +133,7 @@ impl fmt::Display for Violation {
             | Self::EmptyRange { .. }
             | Self::NeedsQuadrature { .. }
             | Self::DividedPair { .. }
+            | Self::BrokenPair { .. }
             | Self::TooManyRegions { .. } => self.fmt_parts(f),
         }
     }
@@ -160,6 +162,12 @@ impl Violation {
             Self::DividedPair { step, from } => {
                 write!(f, "{step}: begins at symbol {from}, in the middle of a pair")
             }
+            Self::BrokenPair { tile, row, column } => write!(
+                f,
+                "tile {} is packed as complex, but the codes of row {row}, column {column} are \
+                 not those of one complex weight",
+                tile.0
+            ),
             Self::TooManyRegions { buffer, regions, limit } => write!(
                 f,
                 "the steps cut buffer {} into {regions} regions, more than {limit} in all",

@@ -137,6 +137,9 @@ impl<'a> Verifier<'a> {
             if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
                 self.violations.push(Violation::NeedsQuadrature { tile: TileId(index), packing });
             }
+            if let Some((row, column)) = packing.broken_pair(&tile.codes, chip.array.outputs) {
+                self.violations.push(Violation::BrokenPair { tile: TileId(index), row, column });
+            }
             let beyond = |code: &&i8| i32::from(code.unsigned_abs()) > limit;
             // All of them at once, as vectors can; one by one only where there is one to be named.
             let largest = tile.codes.iter().fold(0, |most, code| code.unsigned_abs().max(most));

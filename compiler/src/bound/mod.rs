@@ -14,7 +14,12 @@
 //!   one. This is part of the heads of what comes after.
 //!
 //! *Of any work*: the same for every way to compute the same, however often tiles are loaded: each
-//! symbol needs every tile after its arrival, and only B of them can be there when it arrives.
+//! symbol needs every tile after its arrival, and only B of them can be there when it arrives. Where an
+//! array has few tiles, all orders in which they can take turns are searched (`turns`): how often a
+//! pass of the weights can start while symbols arrive is what decides runs of middling length.
+
+mod tiles;
+mod turns;
 
 use litecore_types::Cycles;
 use litecore_types::chip::ChipDescription;
@@ -184,6 +189,24 @@ impl Flow {
             }
         }
         latest
+    }
+
+    /// The longest chain from the results of some steps to the start of each step that needs them,
+    /// loads apart; nothing for steps that do not.
+    fn chains_from(&self, steps: &[&Step], from: &[usize]) -> Vec<Option<u64>> {
+        let mut chains: Vec<Option<u64>> = vec![None; steps.len()];
+        for step in 0..steps.len() {
+            let of_weights = |need: &usize| {
+                matches!(steps[*need].action, Action::LoadBank { .. } | Action::Settle { .. })
+            };
+            let through = |need: &usize| {
+                let before = chains[*need].map(|chain| chain + self.timings[*need].duration().0);
+                before.max(from.contains(need).then_some(0))
+            };
+            let needs = self.needs[step].iter().filter(|need| !of_weights(need));
+            chains[step] = needs.filter_map(through).max();
+        }
+        chains
     }
 
     fn set_tails(&mut self) {
@@ -363,6 +386,14 @@ fn any_work(program: &Program, chip: &ChipDescription, symbols: u64) -> LowerBou
     if let (Some(load), Some(arrived)) = (units.get(&Engine::HostIn), arrived) {
         let whole = (0..steps.len()).map(|step| preloaded.end(step)).max().unwrap_or_default();
         consider(load.head + load.busy + (whole - arrived), Some(Engine::HostIn));
+    }
+    // Tiles that take turns: no run need take longer than one pass of them after the last arrival.
+    for (loader, turns) in tiles::turns(program, chip, &steps, &one, symbols) {
+        let least = best.cycles.0;
+        let bound = turns.bound(least, turns.one_pass());
+        if bound > least {
+            best = LowerBound { cycles: Cycles(bound), engine: Some(loader) };
+        }
     }
     best
 }

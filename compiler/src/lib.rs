@@ -40,7 +40,7 @@ pub use linear::{CompiledLinear, compile_linear};
 pub use model::{CompiledModel, ExpertPlace, ModelRequest, compile_model, compile_model_to};
 pub use options::{CompileOptions, SAMPLE_ROWS_MIN, SAMPLE_WORK};
 pub use passes::{Figure, NeededPass, Pass, PassReport, PassSet, Switch, UnknownPass};
-pub use predict::{EngineLoad, Hold, Prediction, StepSpan, predict};
+pub use predict::{Hold, Prediction, StepSpan, predict};
 pub use report::{LayerReport, MatrixReport, TileReport};
 pub use reports::{
     Bound, BoundKind, BoundReport, PassSummary, RunReport, Utilisation, Wait, WaitReason, bounds,

@@ -111,7 +111,7 @@ fn a_place_that_cannot_be_written_is_named() {
     assert!(error.to_string().contains("cannot be written"), "{error}");
 }
 
-/// Tiers of twelve experts each; every tier is a shard of its own.
+/// Tiers of so many experts each; every tier is a shard of its own.
 const TIERS: usize = 8;
 const EXPERTS: usize = 8;
 const WIDTH: usize = 512;

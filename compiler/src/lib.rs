@@ -9,6 +9,7 @@
 //! **Invariant:** compilation is a pure function of its arguments: the same weights, samples, chip
 //! and options give the same program on every machine and at any number of threads.
 
+mod approximate;
 mod artifact;
 mod assemble;
 mod bound;

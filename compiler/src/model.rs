@@ -10,6 +10,7 @@ use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -123,14 +124,14 @@ pub fn compile_model(
 /// Compiles every expert of a checkpoint for a chip, into a file, in bounded memory.
 ///
 /// In memory are a few experts for each thread, one dense tensor, and what the checkpoint keeps.
-/// `observe` sees each expert before it is written, in layer and key order. Where this fails,
-/// nothing is left: the target is what it was before.
+/// `observe` sees each expert before it is written, in layer and key order, and may stop it all. Where
+/// this fails or is stopped, nothing is left: the target is what it was before.
 /// Errors: see [`CompileError`]; of several experts at fault, the first in key order is reported.
 pub fn compile_model_to(
     target: &Path,
     request: &ModelRequest<'_>,
     progress: &mut dyn FnMut(usize, usize),
-    observe: &mut dyn FnMut(ExpertPlace, &CompiledExpert),
+    observe: &mut dyn FnMut(ExpertPlace, &CompiledExpert) -> ControlFlow<()>,
 ) -> Result<(), CompileError> {
     let (checkpoint, config) = (request.checkpoint, request.checkpoint.config());
     check_text(request.chip, request.chip_text, config)?;
@@ -141,7 +142,9 @@ pub fn compile_model_to(
         writer.dense(&name, &dense_tensor(checkpoint, &name)?)?;
     }
     compile_experts(request, progress, &mut |place, compiled| {
-        observe(place, &compiled);
+        if observe(place, &compiled).is_break() {
+            return Err(CompileError::Stopped { model: config.name.clone() });
+        }
         writer.expert(place, &compiled.program, &compiled.report)?;
         Ok(())
     })?;

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Width of the generated model and of its experts: 1.6 million weights in each.
@@ -228,7 +229,7 @@ fn compile_once(
         samples: &|_, _| Vec::new(),
         options: &CompileOptions::default(),
     };
-    compile_model_to(target, &request, &mut |_, _| {}, &mut |_, _| {})
+    compile_model_to(target, &request, &mut |_, _| {}, &mut |_, _| ControlFlow::Continue(()))
         .map_err(CompileBenchError::Compile)
 }
 

@@ -212,6 +212,12 @@ pub enum CompileError {
         /// What the checkpoint says.
         source: Box<CheckpointError>,
     },
+    /// Whoever looked on had it stopped.
+    #[error("model `{model}`: compilation was stopped")]
+    Stopped {
+        /// The model.
+        model: String,
+    },
     /// The compiled model cannot be written.
     #[error("{source}")]
     Artifact {

@@ -9,6 +9,7 @@
 //! **Invariant:** compilation is a pure function of its arguments: the same weights, samples, chip
 //! and options give the same program on every machine and at any number of threads.
 
+mod approximate;
 mod artifact;
 mod assemble;
 mod bound;
@@ -41,7 +42,7 @@ pub use linear::{CompiledLinear, compile_linear};
 pub use model::{CompiledModel, ExpertPlace, ModelRequest, compile_model, compile_model_to};
 pub use options::{CompileOptions, SAMPLE_ROWS_MIN, SAMPLE_WORK};
 pub use passes::{Figure, NeededPass, Pass, PassReport, PassSet, Switch, UnknownPass};
-pub use predict::{EngineLoad, Hold, Prediction, StepSpan, predict};
+pub use predict::{Hold, Prediction, StepSpan, predict};
 pub use report::{LayerReport, MatrixReport, TileReport};
 pub use reports::{
     Bound, BoundKind, BoundReport, PassSummary, RunReport, Utilisation, Wait, WaitReason, bounds,

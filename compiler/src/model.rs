@@ -12,6 +12,7 @@ use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -146,14 +147,14 @@ pub fn compile_model(
 ///
 /// In memory are a few experts for each thread and one dense tensor; no shard of a checkpoint in a
 /// directory is ever in memory whole.
-/// `observe` sees each expert before it is written, in layer and key order. Where this fails,
-/// nothing is left: the target is what it was before.
+/// `observe` sees each expert before it is written, in layer and key order, and may stop it all. Where
+/// this fails or is stopped, nothing is left: the target is what it was before.
 /// Errors: see [`CompileError`]; of several experts at fault, the first in key order is reported.
 pub fn compile_model_to(
     target: &Path,
     request: &ModelRequest<'_>,
     progress: &mut dyn FnMut(usize, usize),
-    observe: &mut dyn FnMut(ExpertPlace, &CompiledExpert),
+    observe: &mut dyn FnMut(ExpertPlace, &CompiledExpert) -> ControlFlow<()>,
 ) -> Result<(), CompileError> {
     let (checkpoint, config) = (request.checkpoint, request.checkpoint.config());
     check_text(request.chip, request.chip_text, config)?;
@@ -168,7 +169,9 @@ pub fn compile_model_to(
         writer.dense(&name, &dense_tensor(&tensors, config, &name)?)?;
     }
     compile_experts(request, &tensors, progress, &mut |place, compiled, record| {
-        observe(place, &compiled);
+        if observe(place, &compiled).is_break() {
+            return Err(CompileError::Stopped { model: config.name.clone() });
+        }
         writer.record(place, &record, &compiled.program)?;
         Ok(())
     })?;

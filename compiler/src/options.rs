@@ -16,7 +16,7 @@ pub struct CompileOptions {
     pub sample_rows_max: usize,
     /// Which passes are on.
     pub passes: PassSet,
-    /// What an approximation may lose of a matrix: energy, relative. Default: 1e-3, 30 dB.
+    /// What all approximations together may lose of a matrix: energy, relative. Default: 1e-3, 30 dB.
     pub error_budget: f64,
     /// Signal over error that each layer should reach, in decibels: what [`Pass::Split`] works
     /// towards. Default: none.

@@ -9,7 +9,6 @@ use litecore_types::chip::ChipDescription;
 use litecore_types::chip::timing::Engine;
 use litecore_types::program::{Lane, Program, StepIndex, VerifiedProgram};
 use litecore_types::{Cycles, EnergyLedger};
-use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// How long one run of a program takes, and what it costs.
@@ -57,15 +56,6 @@ pub enum Hold {
     Unit(Engine, StepIndex),
     /// The step before it in its lane, which ends later than its own work does.
     Lane(StepIndex),
-}
-
-/// A unit and the part of a run in which it is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EngineLoad {
-    /// Which unit.
-    pub engine: Engine,
-    /// From 0 to 1.
-    pub fraction: f64,
 }
 
 /// Predicts one run of a program on `symbols` input vectors.
@@ -137,14 +127,6 @@ pub(crate) fn time(program: &Program, chip: &ChipDescription, symbols: u64) -> P
 }
 
 impl Prediction {
-    /// The unit that is taken longest: no schedule of the same steps can be shorter.
-    ///
-    /// Nothing for a program without steps, which the verifier does not admit.
-    pub fn limiting_engine(&self) -> Option<Engine> {
-        let longest = self.engine_busy.values().max()?;
-        self.engine_busy.iter().find(|(_, busy)| *busy == longest).map(|(engine, _)| *engine)
-    }
-
     /// The cycles of the longest path by unit, latencies included: what the run waits for.
     ///
     /// They sum to [`Prediction::cycles`].
@@ -170,15 +152,5 @@ impl Prediction {
             *path.entry(Engine::Command).or_insert(Cycles::ZERO) += until;
         }
         path
-    }
-
-    /// The part of the run in which each unit is taken, in their order.
-    pub fn engine_loads(&self) -> Vec<EngineLoad> {
-        let whole = self.cycles.0.max(1) as f64;
-        let load = |(&engine, busy): (&Engine, &Cycles)| EngineLoad {
-            engine,
-            fraction: busy.0 as f64 / whole,
-        };
-        self.engine_busy.iter().map(load).collect()
     }
 }

@@ -1,17 +1,17 @@
 //! A matrix on its way to the card: as it is, or as the two thin ones that approximate it.
 
 use crate::CompileError;
+use crate::approximate::{Approximation, approximate};
 use crate::assemble::{Assembly, Codes, Floats};
 use crate::layer::{Inputs, LoweredMatrix, Matrix, lower};
 use crate::options::CompileOptions;
-use crate::passes::{Pass, PassReport, drop_tiles, factor};
+use crate::passes::PassReport;
 use crate::quantise::QuantisedRows;
 use crate::report::MatrixReport;
 use crate::samples::channel_power;
 use crate::tile::TileGrid;
 use litecore_kernels::s2::{self, PackedMatrix};
 use litecore_types::chip::ChipDescription;
-use std::borrow::Cow;
 
 /// One matrix, or an inner and an outer one: `y = outer · (inner · x)`.
 #[derive(Debug)]
@@ -34,10 +34,17 @@ impl Stage {
         let (name, power) = (matrix.name, inputs.channel_power);
         let grid =
             TileGrid::new(matrix.outputs, matrix.inputs, chip.tile_inputs(), chip.tile_outputs());
-        if options.has(Pass::LowRank) {
-            let (factors, report) = factor(name, matrix.weights, power, grid, options.error_budget);
-            passes.push(report);
-            if let Some(factors) = factors {
+        let lower = |matrix, inputs, passes: &mut Vec<PassReport>| {
+            let mut lowered = lower(chip, options, matrix, inputs)?;
+            passes.append(&mut lowered.passes);
+            Ok::<_, CompileError>(lowered)
+        };
+        match approximate(options, name, matrix.weights, power, grid, passes) {
+            Approximation::One(weights) => {
+                let inner = lower(Matrix { weights: &weights, ..matrix }, inputs, passes)?;
+                Ok(Self { inner, outer: None })
+            }
+            Approximation::Two(factors) => {
                 let names = ["inner", "outer"].map(|part| format!("{name} {part}"));
                 let rank = factors.rank;
                 let inner = Matrix {
@@ -47,8 +54,7 @@ impl Stage {
                     inputs: matrix.inputs,
                 };
                 // The outputs of the inner matrix are not the layer's.
-                let plain = Inputs { importance: None, ..inputs };
-                let inner = sparse_or_full(chip, options, inner, plain, passes)?;
+                let inner = lower(inner, Inputs { importance: None, ..inputs }, passes)?;
                 let limit = chip.input_limit();
                 let middle = QuantisedRows::new(&names[1], &inner.outcome, rank, limit)?;
                 let power = channel_power(&inner.outcome, rank);
@@ -60,12 +66,10 @@ impl Stage {
                     outputs: matrix.outputs,
                     inputs: rank,
                 };
-                let outer = sparse_or_full(chip, options, outer, between, passes)?;
-                return Ok(Self { inner, outer: Some(outer) });
+                let outer = lower(outer, between, passes)?;
+                Ok(Self { inner, outer: Some(outer) })
             }
         }
-        let inner = sparse_or_full(chip, options, matrix, inputs, passes)?;
-        Ok(Self { inner, outer: None })
     }
 
     /// What the program computes on the samples: rows × outputs.
@@ -82,27 +86,6 @@ impl Stage {
             }
         }
     }
-}
-
-/// Lowers one matrix, its weakest tiles emptied where that is asked for.
-fn sparse_or_full(
-    chip: &ChipDescription,
-    options: &CompileOptions,
-    matrix: Matrix<'_>,
-    inputs: Inputs<'_>,
-    passes: &mut Vec<PassReport>,
-) -> Result<LoweredMatrix, CompileError> {
-    let mut weights = Cow::Borrowed(matrix.weights);
-    if options.has(Pass::TileSparsity) {
-        let grid =
-            TileGrid::new(matrix.outputs, matrix.inputs, chip.tile_inputs(), chip.tile_outputs());
-        let power = inputs.channel_power;
-        let budget = options.error_budget;
-        passes.push(drop_tiles(matrix.name, weights.to_mut(), power, grid, budget));
-    }
-    let mut lowered = lower(chip, options, Matrix { weights: &weights, ..matrix }, inputs)?;
-    passes.append(&mut lowered.passes);
-    Ok(lowered)
 }
 
 /// Multiplies codes by the matrices of some stages, one after the other within each stage.

@@ -13,13 +13,14 @@ use litecore_types::program::{Program, VerifiedProgram};
 use problem::{SampleExpert, chip, normals};
 use proptest::prelude::*;
 
-/// Codes and scale of a vector: `code = clamp(round_half_even(x * (limit / absmax)))`.
+/// Codes and scale of a vector: `code = clamp(round_half_even(x * (limit / absmax)))`, and zeros where
+/// the quotient is infinite.
 fn quantise(x: &[f32], limit: i32) -> (Vec<i64>, f32) {
     let absmax = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    if absmax == 0.0 {
+    let limit = limit as f32;
+    if (limit / absmax).is_infinite() {
         return (vec![0; x.len()], 0.0);
     }
-    let limit = limit as f32;
     let code = |x: &f32| (x * (limit / absmax)).round_ties_even().clamp(-limit, limit);
     #[allow(clippy::cast_possible_truncation, reason = "codes are small")]
     let codes = x.iter().map(|x| code(x) as i64).collect();
@@ -192,6 +193,25 @@ fn a_zero_vector_gives_zeros() {
     let chip = chip("tiny-4", &[]);
     let compiled = SampleExpert::gaussian(3, 8, 8).compile(&chip);
     assert_eq!(bits(&run(&compiled.program, &chip, &[0.0; 16])), [0; 16]);
+}
+
+#[test]
+fn vectors_too_small_for_a_scale_give_zeros() {
+    let chip = chip("tiny-4", &[]);
+    let weights: Vec<f32> = normals(1, 6 * 16).iter().map(|weight| weight * 1e20).collect();
+    let compiled =
+        compile_linear(&chip, "l", &weights, 6, 16, &[], &plain()).expect("large weights");
+    let report = &compiled.report.matrices[0];
+    // Where the inverse of the scale is no longer finite, long before the numbers themselves end.
+    let least = chip.input_limit() as f32 / f32::MAX;
+    let shape = normals(2, 16);
+    let largest = shape.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    for (times, silent) in [(0.99, true), (1e-6, true), (1.01, false)] {
+        let x: Vec<f32> = shape.iter().map(|x| x / largest * least * times).collect();
+        let y = run(&compiled.program, &chip, &x);
+        assert_eq!(bits(&y), bits(&meaning(&chip, report, &weights, &x)), "{times}");
+        assert_eq!(y.iter().all(|y| *y == 0.0), silent, "{times}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod problem;
 
 use litecore_compiler::{
-    CompileOptions, CompiledLinear, Pass, PassSet, compile_expert, compile_linear,
+    CompileOptions, CompiledLinear, Pass, PassSet, compile_expert, compile_linear, report_run,
 };
 use litecore_kernels::codes;
 use litecore_kernels::program::{Converters, Fast, Reference, Workspace, execute};
@@ -113,7 +113,7 @@ fn a_hadamard_matrix_of_four_by_hand() {
 #[test]
 fn two_planes_make_narrow_cells_as_good_as_wide_ones() {
     // Four-bit cells and a converter that hardly rounds: the weights' own rounding is what is left.
-    let wide = [("weights.bits", "4"), ("adc.bits", "14"), ("adc.enob", "ideal")];
+    let wide = [("weights.bits", "4"), ("adc.bits", "14"), ("adc.enob", "ideal"), ("memory.sram_bytes", "1048576")];
     let chip = chip("ref-64-eo", &wide);
     let weights = normals(1, 64 * 128);
     let x = normals(2, 60 * 128);
@@ -208,4 +208,82 @@ fn empty_tiles_are_what_the_budget_allows() {
     assert_eq!(tiles(1e-3, PassSet::default()), 32);
     assert_eq!(tiles(1e-3, sparse), 16);
     assert_eq!(tiles(1e-6, sparse), 32);
+}
+
+#[test]
+fn the_error_of_the_outputs_stays_within_the_budget() {
+    // Converters fine enough that rounding is a small part of what is lost.
+    let chip = chip("tiny-4", &[("adc.bits", "14"), ("adc.enob", "ideal"), ("memory.sram_bytes", "1048576")]);
+    let (outputs, inputs, rows) = (40, 48, 512);
+    // Directions that get weaker and weaker, on inputs that get quieter along the vector.
+    let mut weights = vec![0.0; outputs * inputs];
+    for direction in 0..24_u8 {
+        let (key, strength) = (u64::from(direction), 0.75_f32.powi(direction.into()));
+        let (left, right) = (normals(2 * key, outputs), normals(2 * key + 1, inputs));
+        for (row, left) in weights.chunks_exact_mut(inputs).zip(&left) {
+            for (weight, right) in row.iter_mut().zip(&right) {
+                *weight += strength * left * right;
+            }
+        }
+    }
+    let mut x = normals(99, rows * inputs);
+    for row in x.chunks_exact_mut(inputs) {
+        for (element, x) in (0_u8..).zip(row) {
+            *x *= 0.95_f32.powi(element.into());
+        }
+    }
+    let lost = |with: &[Pass], error_budget: f64| {
+        let options = CompileOptions { error_budget, ..options(with) };
+        let compiled = compile_linear(&chip, "l", &weights, outputs, inputs, &x, &options)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let found = run(&compiled.program, &chip, &x);
+        pxfm::f_exp10(-snr_db(&weights, &x, inputs, &found) / 10.0)
+    };
+    let rounding = lost(&[], 0.0);
+    for budget in [0.2, 0.05] {
+        for with in
+            [&[Pass::LowRank][..], &[Pass::TileSparsity], &[Pass::LowRank, Pass::TileSparsity]]
+        {
+            let lost = lost(with, budget);
+            assert!(lost <= budget, "{with:?}: {lost} of {budget}, {rounding} without");
+            assert!(lost > 10.0 * rounding, "{with:?}: nothing was approximated");
+        }
+    }
+}
+
+#[test]
+fn utilisation_is_of_what_is_run_and_stays_below_its_ceiling() {
+    let chip = chip("tiny-4", &[("array.wavelengths", "2")]);
+    let mut expert = SampleExpert::gaussian(4, 40, 40);
+    // A matrix of rank one, and one that is nearly empty.
+    let (left, right) = (normals(5, 40), normals(6, 40));
+    let of_rank_one = left.iter().flat_map(|left| right.iter().map(move |right| left * right));
+    expert.up = of_rank_one.collect();
+    expert.down[200..].fill(0.0);
+    for (with, target) in [
+        (&[][..], None),
+        (&[Pass::LowRank], None),
+        (&[Pass::LowRank, Pass::TileSparsity], None),
+        // Reads that are repeated make nothing more of the same products.
+        (&[Pass::LowRank], Some(60.0)),
+    ] {
+        let options = CompileOptions { target_snr_db: target, ..options(with) };
+        let compiled = compile_expert(&chip, &expert.weights(), &[], &options)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let weights: u64 = compiled.report.matrices.iter().map(|m| m.useful_weights).sum();
+        for symbols in [1, 7, 64] {
+            let (run, _) = report_run(&compiled.program, &chip, symbols);
+            assert_eq!(run.useful_macs, 3 * 1600 * symbols);
+            assert_eq!(run.macs_run, weights * symbols, "{with:?}, {target:?}");
+            let utilisation = run.utilisation;
+            assert!(utilisation.while_streaming <= utilisation.ceiling, "{utilisation:?}");
+            assert!(utilisation.of_the_run <= utilisation.while_streaming, "{utilisation:?}");
+            let mut sum = run.clone();
+            sum.add(&run);
+            let same = sum.utilisation.while_streaming / utilisation.while_streaming;
+            assert!((same - 1.0).abs() < 1e-12 && sum.macs_run == 2 * run.macs_run);
+        }
+        // Tiles of zeros are not run; the factors are much smaller than what they replace.
+        assert!(weights < if with.is_empty() { 4800 } else { 3200 }, "{with:?}: {weights}");
+    }
 }

@@ -4,19 +4,24 @@
 mod problem;
 
 use litecore_compiler::{
-    ArtifactReader, CompileError, CompileOptions, CompiledModel, ModelRequest, compile_model,
-    compile_model_to,
+    ArtifactReader, CompileError, CompileOptions, CompiledExpert, CompiledModel, ExpertPlace,
+    ModelRequest, compile_model, compile_model_to,
 };
 use litecore_kernels::normal::standard_normals;
 use litecore_model::checkpoint::{Checkpoint, Dtype, write_dir};
 use litecore_model::{ExpertKey, ModelConfig, Tensor, TierConfig, TierId};
 use litecore_types::chip::{ChipDescription, builtin, builtin_text};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
 fn none(_: u32, _: ExpertKey) -> Vec<f32> {
     Vec::new()
+}
+
+fn go_on(_: ExpertPlace, _: &CompiledExpert) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 fn request<'a>(
@@ -40,7 +45,10 @@ fn a_streamed_file_is_the_file_of_the_model_in_memory() {
         &target,
         &request(&chip, text, &checkpoint, &options),
         &mut |_, _| {},
-        &mut |place, expert| seen.push((place, expert.report.name.clone())),
+        &mut |place, expert| {
+            seen.push((place, expert.report.name.clone()));
+            ControlFlow::Continue(())
+        },
     )
     .expect("a small model");
     let whole =
@@ -54,6 +62,26 @@ fn a_streamed_file_is_the_file_of_the_model_in_memory() {
 }
 
 #[test]
+fn whoever_looks_on_can_stop_it_and_nothing_is_left() {
+    let (chip, text) = problem::tiny();
+    let checkpoint = problem::checkpoint(&problem::config());
+    let options = CompileOptions { symbols_max: 16, ..CompileOptions::default() };
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("model");
+    let mut seen = 0;
+    let mut until_the_second = |_: ExpertPlace, _: &CompiledExpert| {
+        seen += 1;
+        if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let request = request(&chip, text, &checkpoint, &options);
+    let error = compile_model_to(&target, &request, &mut |_, _| {}, &mut until_the_second)
+        .expect_err("stopped");
+    assert!(matches!(error, CompileError::Stopped { .. }), "{error}");
+    assert_eq!(seen, 2);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 0);
+}
+
+#[test]
 fn where_compiling_fails_the_old_file_stays_and_nothing_else() {
     let (chip, text) = problem::tiny();
     let options = CompileOptions::default();
@@ -62,8 +90,8 @@ fn where_compiling_fails_the_old_file_stays_and_nothing_else() {
     std::fs::write(&target, b"the old one").expect("writable");
     let refused = |checkpoint: &Checkpoint, samples: &dyn Fn(u32, ExpertKey) -> Vec<f32>| {
         let request = ModelRequest { samples, ..request(&chip, text, checkpoint, &options) };
-        let error = compile_model_to(&target, &request, &mut |_, _| {}, &mut |_, _| {})
-            .expect_err("refused");
+        let error =
+            compile_model_to(&target, &request, &mut |_, _| {}, &mut go_on).expect_err("refused");
         assert_eq!(std::fs::read(&target).expect("there"), b"the old one");
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 1, "{error}");
         error
@@ -152,7 +180,7 @@ fn a_place_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let target = folder.path().join("none").join("model");
     let request = request(&chip, text, &checkpoint, &options);
-    let error = compile_model_to(&target, &request, &mut |_, _| {}, &mut |_, _| {})
+    let error = compile_model_to(&target, &request, &mut |_, _| {}, &mut go_on)
         .expect_err("no such folder");
     assert!(matches!(error, CompileError::Artifact { .. }), "{error}");
     assert!(error.to_string().contains("cannot be written"), "{error}");
@@ -194,7 +222,7 @@ fn child_that_compiles_a_large_model() {
         &folder.join("compiled"),
         &request(&chip, text, &checkpoint, &options),
         &mut |_, _| {},
-        &mut |_, _| {},
+        &mut go_on,
     )
     .expect("compiled");
 }

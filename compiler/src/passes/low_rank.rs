@@ -15,6 +15,8 @@ use rayon::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) struct Factors {
     pub(crate) rank: usize,
+    /// What they lose of the matrix: energy, relative.
+    pub(crate) lost: f64,
     /// rank × inputs.
     pub(crate) inner: Vec<f32>,
     /// outputs × rank.
@@ -55,12 +57,13 @@ pub(crate) fn factor(
         let inner = weighted.times_transposed(&basis, rank);
         let lost = (whole - inner.iter().map(|value| value * value).sum::<f64>()).max(0.0);
         if lost <= budget * whole {
-            let factors = weighted.factors(&basis, &inner, rank);
+            let lost = if whole > 0.0 { lost / whole } else { 0.0 };
+            let factors = weighted.factors(&basis, &inner, rank, lost);
             let report = report
                 .changed(true)
                 .figure("tiles", direct as f64, tiles(rank) as f64)
                 .figure("rank", inputs.min(outputs) as f64, rank as f64)
-                .figure("energy lost, relative", 0.0, lost / whole);
+                .figure("energy lost, relative", 0.0, lost);
             return (Some(factors), report);
         }
     }
@@ -129,7 +132,7 @@ impl Weighted {
 
     /// The factors in f32, inputs' powers divided out, with even magnitudes between the two.
     #[allow(clippy::cast_possible_truncation, reason = "weights were f32")]
-    fn factors(&self, basis: &[f64], inner: &[f64], rank: usize) -> Factors {
+    fn factors(&self, basis: &[f64], inner: &[f64], rank: usize, lost: f64) -> Factors {
         // Row r of `inner` has the power of intermediate element r; a power of two evens it out.
         let power = |row: &[f64]| row.iter().map(|value| value * value).sum::<f64>();
         let even: Vec<f64> = inner
@@ -145,7 +148,7 @@ impl Weighted {
         let outer = basis
             .chunks_exact(rank)
             .flat_map(|row| row.iter().zip(&even).map(|(value, even)| (value * even) as f32));
-        Factors { rank, inner: inner.collect(), outer: outer.collect() }
+        Factors { rank, lost, inner: inner.collect(), outer: outer.collect() }
     }
 }
 

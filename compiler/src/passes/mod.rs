@@ -15,7 +15,7 @@ mod sparsity;
 
 pub(crate) use clip::{ClippedRow, clip_level, report_clipping};
 pub(crate) use equalise::{HiddenSamples, column_powers, equalise};
-pub(crate) use low_rank::factor;
+pub(crate) use low_rank::{Factors, factor};
 pub(crate) use noise::{Limits, decibels};
 pub(crate) use packing::{choose_packing, grid};
 pub(crate) use precision::{Parts, Reads};

@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_noise_leaves_stuck_is_what_averaging_rounded_numbers_leaves() {
         use litecore_kernels::normal::standard_normals;
-        // Values spread over a step, each read 4000 times with noise of a third of a step.
+        // Values spread over a step, each read 4000 times with noise of a fifth of a step.
         let (values, reads, sigma) = (50_u16, 4000, 0.2_f64);
         let mut normals = vec![0.0; reads];
         let mut squared = 0.0;

@@ -5,23 +5,24 @@ use crate::tile::TileGrid;
 
 /// Empties tiles, least energy first, while the energy lost stays within `budget` of the whole.
 ///
-/// A weight's energy is its square times the mean square of the input it meets. `weights` is
-/// outputs × inputs, row-major, cut as `grid` says.
+/// A weight's energy is its square times the mean square of the input it meets, times what its output
+/// is worth behind the matrix. `weights` is outputs × inputs, row-major, cut as `grid` says.
 pub(crate) fn drop_tiles(
     name: &str,
     weights: &mut [f32],
     channel_power: &[f32],
+    row_power: &[f64],
     grid: TileGrid,
     budget: f64,
 ) -> PassReport {
     let inputs = channel_power.len();
     let mut energies = vec![0.0_f64; grid.k_tiles * grid.m_tiles];
-    for (j, row) in weights.chunks_exact(inputs).enumerate() {
+    for ((j, row), worth) in weights.chunks_exact(inputs).enumerate().zip(row_power) {
         let of_row = &mut energies[j / grid.tile_outputs * grid.k_tiles..][..grid.k_tiles];
         let tiles = row.chunks(grid.tile_inputs).zip(channel_power.chunks(grid.tile_inputs));
         for (energy, (weights, powers)) in of_row.iter_mut().zip(tiles) {
             let square = |(w, p): (&f32, &f32)| f64::from(*w) * f64::from(*w) * f64::from(*p);
-            *energy += weights.iter().zip(powers).map(square).sum::<f64>();
+            *energy += weights.iter().zip(powers).map(square).sum::<f64>() * worth;
         }
     }
     let whole: f64 = energies.iter().sum();
@@ -50,7 +51,7 @@ pub(crate) fn drop_tiles(
     PassReport::new(Pass::TileSparsity, Some(name))
         .changed(dropped > 0)
         .figure("tiles that hold anything", needed as f64, (needed - dropped) as f64)
-        .figure("energy lost, relative", 0.0, lost / whole)
+        .figure("energy lost, relative", 0.0, if whole > 0.0 { lost / whole } else { 0.0 })
 }
 
 #[cfg(test)]
@@ -62,7 +63,7 @@ mod tests {
         // Two by two tiles of one output and two inputs: energies 2, 8, 50, 0.5.
         let mut weights = [1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 0.5, 0.5];
         let grid = TileGrid::new(2, 4, 2, 1);
-        let report = drop_tiles("m", &mut weights, &[1.0; 4], grid, 0.05);
+        let report = drop_tiles("m", &mut weights, &[1.0; 4], &[1.0; 2], grid, 0.05);
         // 0.5 + 2 of 60.5 fit five percent, 8 more do not.
         assert_eq!(weights.to_vec(), [0.0, 0.0, 2.0, 2.0, 5.0, 5.0, 0.0, 0.0]);
         assert_eq!(report.figures[0].before, Some(4.0));
@@ -74,11 +75,12 @@ mod tests {
     #[test]
     fn without_a_budget_nothing_goes() {
         let mut weights = [1.0, 1.0, 2.0, 2.0];
-        let report = drop_tiles("m", &mut weights, &[1.0; 2], TileGrid::new(2, 2, 2, 1), 0.0);
+        let grid = TileGrid::new(2, 2, 2, 1);
+        let report = drop_tiles("m", &mut weights, &[1.0; 2], &[1.0; 2], grid, 0.0);
         assert!(!report.changed);
         assert_eq!(weights.to_vec(), [1.0, 1.0, 2.0, 2.0]);
         // Inputs that never come make their weights worth nothing, but not a division by zero.
-        let report = drop_tiles("m", &mut weights, &[0.0; 2], TileGrid::new(2, 2, 2, 1), 0.1);
-        assert!(!report.changed);
+        let report = drop_tiles("m", &mut weights, &[0.0; 2], &[1.0; 2], grid, 0.1);
+        assert!(!report.changed && report.figures[1].after == Some(0.0));
     }
 }

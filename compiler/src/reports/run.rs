@@ -4,7 +4,7 @@ use super::bounds::{Bound, bounds};
 use super::waits::{Wait, waits};
 use crate::{LowerBound, Prediction, lower_bounds, predict};
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::{Action, VerifiedProgram};
+use litecore_types::program::{Action, Program, Symbols, VerifiedProgram};
 use litecore_types::{Component, EnergyTotals};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ pub struct RunReport {
     pub seconds: f64,
     /// Multiply-accumulates of the model's own matrices.
     pub useful_macs: u64,
+    /// Multiply-accumulates of the matrices as they are run: of the factors where there are some, and
+    /// without the tiles that are left out. Repeated reads count once, padding not at all.
+    pub macs_run: u64,
     /// How well cells are used.
     pub utilisation: Utilisation,
     /// Cycles of the longest path by engine, latencies included; they sum to `cycles`.
@@ -70,7 +73,7 @@ impl BoundReport {
     }
 }
 
-/// Useful real multiply-accumulates per cell and symbol.
+/// Real multiply-accumulates of the matrices that are run, per cell and symbol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Utilisation {
     /// While light streams: padding of tiles is what is lost.
@@ -93,6 +96,7 @@ pub fn report_run(
 ) -> (RunReport, Prediction) {
     let prediction = predict(program, chip, symbols);
     let useful_macs = program.useful_macs_per_symbol.saturating_mul(symbols);
+    let macs_run = macs_run(program, symbols);
     let cells = (chip.array.inputs * chip.array.outputs) as f64;
     let slots: f64 = prediction
         .spans
@@ -104,7 +108,7 @@ pub fn report_run(
         .map(|span| (span.busy_end - span.start).0 as f64)
         .sum();
     let lanes = chip.array.wavelengths as f64 * cells;
-    let per = |cell_symbols: f64| useful_macs as f64 / cell_symbols.max(1.0);
+    let per = |cell_symbols: f64| macs_run as f64 / cell_symbols.max(1.0);
     let whole = chip.array.arrays as f64 * prediction.cycles.0 as f64;
     let critical_path = prediction
         .critical_path()
@@ -118,6 +122,7 @@ pub fn report_run(
         cycles: prediction.cycles.0,
         seconds: prediction.cycles.seconds(chip.clock.symbol_rate_hz.value),
         useful_macs,
+        macs_run,
         utilisation: Utilisation {
             while_streaming: per(slots * lanes),
             of_the_run: per(whole * lanes),
@@ -134,6 +139,44 @@ pub fn report_run(
     (report, prediction)
 }
 
+/// Products that a run needs: each input of a sum once, however often it is read.
+fn macs_run(program: &Program, symbols: u64) -> u64 {
+    // For each slice of accumulators, what its sums hold so far, and for which symbols.
+    let mut slices: BTreeMap<_, BTreeMap<_, Vec<Symbols>>> = BTreeMap::new();
+    let mut macs = 0_u64;
+    for step in &program.steps {
+        let Action::Stream { tile, from, from_offset, to, to_offset, first, .. } = step.action
+        else {
+            continue;
+        };
+        let held = slices.entry((to, to_offset)).or_default();
+        if first {
+            for known in held.values_mut() {
+                *known = known.iter().flat_map(|known| without(*known, step.symbols)).collect();
+            }
+        }
+        let known = held.entry((from, from_offset)).or_default();
+        let mut new = vec![step.symbols];
+        for known in known.iter() {
+            new = new.into_iter().flat_map(|new| without(new, *known)).collect();
+        }
+        let vectors: u64 = new.iter().map(|new| new.count_in(symbols)).sum();
+        known.extend(new);
+        let (inputs, outputs) = program.tile_shape(tile);
+        let taken = inputs.min(program.buffer(from).len.saturating_sub(from_offset as usize));
+        let made = outputs.min(program.buffer(to).len.saturating_sub(to_offset as usize));
+        macs = macs.saturating_add(((taken * made) as u64).saturating_mul(vectors));
+    }
+    macs
+}
+
+/// The symbols of `all` that are not in `part`.
+fn without(all: Symbols, part: Symbols) -> impl Iterator<Item = Symbols> {
+    let before = Symbols { from: all.from, to: all.to.min(part.from) };
+    let behind = Symbols { from: all.from.max(part.to), to: all.to };
+    [before, behind].into_iter().filter(|rest| rest.from < rest.to)
+}
+
 fn energy(prediction: &Prediction) -> BTreeMap<&'static str, f64> {
     let parts = Component::ALL.into_iter();
     parts.map(|part| (part.key(), prediction.energy.joules(part))).collect()
@@ -143,10 +186,10 @@ impl RunReport {
     /// Adds another run after this one: figures sum, and shares follow from the sums.
     pub fn add(&mut self, other: &Self) {
         let streaming = |report: &Self| {
-            report.useful_macs as f64 / report.utilisation.while_streaming.max(f64::MIN_POSITIVE)
+            report.macs_run as f64 / report.utilisation.while_streaming.max(f64::MIN_POSITIVE)
         };
         let running = |report: &Self| {
-            report.useful_macs as f64 / report.utilisation.of_the_run.max(f64::MIN_POSITIVE)
+            report.macs_run as f64 / report.utilisation.of_the_run.max(f64::MIN_POSITIVE)
         };
         let (streamed, ran) = (streaming(self) + streaming(other), running(self) + running(other));
         self.runs += other.runs;
@@ -154,8 +197,9 @@ impl RunReport {
         self.cycles += other.cycles;
         self.seconds += other.seconds;
         self.useful_macs = self.useful_macs.saturating_add(other.useful_macs);
-        self.utilisation.while_streaming = self.useful_macs as f64 / streamed;
-        self.utilisation.of_the_run = self.useful_macs as f64 / ran;
+        self.macs_run = self.macs_run.saturating_add(other.macs_run);
+        self.utilisation.while_streaming = self.macs_run as f64 / streamed;
+        self.utilisation.of_the_run = self.macs_run as f64 / ran;
         for (engine, cycles) in &other.critical_path {
             *self.critical_path.entry(engine.clone()).or_insert(0) += cycles;
         }

@@ -311,6 +311,12 @@ pub enum WriteError {
         /// The target.
         target: PathBuf,
     },
+    /// The directory that the target should be made in is not there.
+    #[error("{}: there is no such directory: make it first, or choose another place", parent.display())]
+    ParentMissing {
+        /// The directory.
+        parent: PathBuf,
+    },
     /// Another writer is at work, or one was interrupted.
     #[error(
         "{}: another writer is at work or was interrupted: wait, or remove it", temporary.display()

@@ -52,6 +52,9 @@ impl Temporary {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(WriteError::Locked { temporary: path })
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(WriteError::ParentMissing { parent })
+            }
             Err(source) => Err(WriteError::Unwritable { file: path, source }),
         }
     }

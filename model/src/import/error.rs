@@ -10,6 +10,12 @@ use crate::vocabulary::TokenizerError;
 /// Why a model cannot be imported. The target is then as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// A file was named where a directory is asked for.
+    #[error("{}: a file: name the directory, not a file in it", path.display())]
+    NotADirectory {
+        /// What was named.
+        path: PathBuf,
+    },
     /// A file of the directory is not there.
     #[error("{}: there is no such file: {remedy}", file.display())]
     FileMissing {
@@ -47,7 +53,7 @@ pub enum ImportError {
         source: serde_json::Error,
     },
     /// A field of the configuration is missing or of the wrong type.
-    #[error("{}: `{field}` is {found}, expected {expected}: complete the file", file.display())]
+    #[error("{}: `{field}` is {found}, expected {expected}: correct the file", file.display())]
     Field {
         /// The configuration.
         file: PathBuf,

@@ -78,7 +78,7 @@ impl Family {
         matches!(self, Self::Mixtral | Self::Qwen2Moe | Self::Qwen3Moe | Self::Olmoe)
     }
 
-    /// The model a configuration describes.
+    /// The model a configuration describes, without its end tokens.
     pub(super) fn model(self, fields: &Fields, name: &str) -> Result<ModelConfig, ImportError> {
         refuse_what_is_not_done(fields)?;
         let layers = fields.count("num_hidden_layers")?;
@@ -132,7 +132,7 @@ impl Family {
                 sliding,
             },
             tied_head: fields.flag("tie_word_embeddings", false)?,
-            end_tokens: fields.tokens("eos_token_id")?,
+            end_tokens: Vec::new(),
             routing,
             tiers,
         })
@@ -150,6 +150,10 @@ impl Family {
             Self::Mistral | Self::Mixtral => true,
             _ => fields.flag("use_sliding_window", false)?,
         };
+        // Without the field the library takes a window of its own, or none, as versions differ.
+        if matches!(self, Self::Mistral | Self::Mixtral) && !fields.has("sliding_window") {
+            return Err(fields.wrong("sliding_window", "a count, or null where all is looked at"));
+        }
         let window = fields.optional_count("sliding_window")?.filter(|_| wanted);
         let Some(window) = window else { return Ok((context, None)) };
         if matches!(self, Self::Mistral | Self::Mixtral | Self::Qwen3Moe) {
@@ -194,34 +198,29 @@ impl Family {
     ) -> Result<(f32, Option<RopeScaling>), ImportError> {
         let usual = if self == Self::Mixtral { 1e6 } else { 1e4 };
         let outer = fields.optional_number("rope_theta")?.unwrap_or(usual);
-        let rope = match fields.object("rope_parameters")? {
-            Some(rope) => Some(rope),
-            None => fields.object("rope_scaling")?,
-        };
-        let Some(rope) = rope else { return Ok((outer, None)) };
-        let theta = rope.optional_number("rope_theta")?.unwrap_or(outer);
-        for fields in [fields, &rope] {
-            let share = fields.optional_number("partial_rotary_factor")?;
-            if share.is_some_and(|share| share.to_bits() != 1.0_f32.to_bits()) {
-                let remedy = "only models that rotate whole heads are";
-                return Err(fields.unsupported("partial_rotary_factor", remedy));
-            }
+        refuse_partial_rotation(fields)?;
+        // The newer name and the older one.
+        let read = |name| fields.object(name)?.map(|rope| rope_object(&rope, context)).transpose();
+        let (newer, older) = (read("rope_parameters")?, read("rope_scaling")?);
+        if let (Some(newer), Some(older)) = (&newer, &older)
+            && (newer.1 != older.1 || older.0.is_some_and(|theta| newer.0 != Some(theta)))
+        {
+            let remedy = "it contradicts rope_parameters: keep the one the model was trained with";
+            return Err(fields.unsupported("rope_scaling", remedy));
         }
-        let field = if rope.has("rope_type") { "rope_type" } else { "type" };
-        let scaling = match rope.text(field)? {
-            None | Some("default") => None,
-            Some("linear") => Some(RopeScaling::Linear { factor: rope.number("factor")? }),
-            Some("llama3") => Some(RopeScaling::Llama3 {
-                factor: rope.number("factor")?,
-                low_frequency_factor: rope.number("low_freq_factor")?,
-                high_frequency_factor: rope.number("high_freq_factor")?,
-                original_context: rope
-                    .optional_count("original_max_position_embeddings")?
-                    .unwrap_or(context),
-            }),
-            Some(_) => return Err(rope.unsupported(field, "default, linear and llama3 are")),
-        };
-        Ok((theta, scaling))
+        let (theta, scaling) = newer.or(older).unwrap_or((None, None));
+        Ok((theta.unwrap_or(outer), scaling))
+    }
+
+    /// The tokens that end a text, where no other file says so.
+    ///
+    /// Errors: there is nothing about it, and the library would take a token of its own.
+    pub(super) fn end_tokens(self, fields: &Fields) -> Result<Vec<u32>, ImportError> {
+        let has_own = matches!(self, Self::Llama | Self::Mistral | Self::Mixtral | Self::Olmoe);
+        if has_own && !fields.has("eos_token_id") {
+            return Err(fields.wrong("eos_token_id", "a token, or null where none ends a text"));
+        }
+        fields.tokens("eos_token_id")
     }
 
     /// The tiers and how tokens are spread over them.
@@ -320,6 +319,46 @@ fn refuse_what_is_not_done(fields: &Fields) -> Result<(), ImportError> {
         return Err(fields.wrong("num_hidden_layers", "at most 65536 layers"));
     }
     Ok(())
+}
+
+/// Refuses heads of which only a part is rotated.
+fn refuse_partial_rotation(fields: &Fields) -> Result<(), ImportError> {
+    let share = fields.optional_number("partial_rotary_factor")?;
+    if share.is_some_and(|share| share.to_bits() != 1.0_f32.to_bits()) {
+        let remedy = "only models that rotate whole heads are";
+        return Err(fields.unsupported("partial_rotary_factor", remedy));
+    }
+    Ok(())
+}
+
+/// What an object about rotary frequencies says: their base, and how they are changed.
+fn rope_object(
+    rope: &Fields,
+    context: usize,
+) -> Result<(Option<f32>, Option<RopeScaling>), ImportError> {
+    refuse_partial_rotation(rope)?;
+    let theta = rope.optional_number("rope_theta")?;
+    let field = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
+    if let Some(older) = rope.text("type")?
+        && rope.text(field)? != Some(older)
+    {
+        return Err(rope.unsupported("type", "it contradicts rope_type: keep one of them"));
+    }
+    let scaling = match rope.text(field)? {
+        None if rope.get("factor").is_some() => return Err(rope.wrong("rope_type", "a text")),
+        None | Some("default") => None,
+        Some("linear") => Some(RopeScaling::Linear { factor: rope.number("factor")? }),
+        Some("llama3") => Some(RopeScaling::Llama3 {
+            factor: rope.number("factor")?,
+            low_frequency_factor: rope.number("low_freq_factor")?,
+            high_frequency_factor: rope.number("high_freq_factor")?,
+            original_context: rope
+                .optional_count("original_max_position_embeddings")?
+                .unwrap_or(context),
+        }),
+        Some(_) => return Err(rope.unsupported(field, "default, linear and llama3 are")),
+    };
+    Ok((theta, scaling))
 }
 
 /// A tier of one expert that every token takes.

@@ -93,31 +93,39 @@ pub fn import_dir(
 
 /// The model that `config.json` describes.
 fn read_config(source: &Path) -> Result<(Family, ModelConfig), ImportError> {
+    if source.is_file() {
+        return Err(ImportError::NotADirectory { path: source.to_owned() });
+    }
     let file = source.join("config.json");
     let Some(fields) = read_fields(&file)? else {
         let remedy = "name a directory as the transformers library saves it";
         return Err(ImportError::FileMissing { file, remedy });
     };
     let family = Family::of(&fields)?;
-    let end_tokens = generation_end_tokens(source)?;
+    let generation = generation_end_tokens(source)?;
     let name = source.canonicalize().unwrap_or_else(|_| source.to_owned());
     let name = name.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut config = family.model(&fields, &name.unwrap_or_default())?;
-    if let Some(tokens) = end_tokens {
-        config.end_tokens = tokens;
+    let (said_in, end_tokens) = match generation {
+        Some((generation, tokens)) => (generation, tokens),
+        None => (fields.clone(), family.end_tokens(&fields)?),
+    };
+    if end_tokens.iter().any(|token| *token as usize >= config.vocab) {
+        return Err(said_in.wrong("eos_token_id", "tokens of the vocabulary"));
     }
+    config.end_tokens = end_tokens;
     config.validate().map_err(|source| ImportError::Config { file, source })?;
     Ok((family, config))
 }
 
 /// The tokens that end a text according to `generation_config.json`, which overrides the other
 /// configuration where it is there and says so.
-fn generation_end_tokens(source: &Path) -> Result<Option<Vec<u32>>, ImportError> {
+fn generation_end_tokens(source: &Path) -> Result<Option<(Fields, Vec<u32>)>, ImportError> {
     let Some(fields) = read_fields(&source.join("generation_config.json"))? else {
         return Ok(None);
     };
     let tokens = fields.tokens("eos_token_id")?;
-    Ok((!tokens.is_empty()).then_some(tokens))
+    Ok((!tokens.is_empty()).then_some((fields, tokens)))
 }
 
 /// The object in a JSON file, or nothing if there is no file.

@@ -139,7 +139,9 @@ pub enum Action {
     /// Turns each vector of `from` (F32) into codes with one scale per vector.
     ///
     /// `scale = absmax / limit`, `code = clamp(round_half_even(x * (limit / absmax)))`, where
-    /// `limit` is the chip's input limit; a zero vector has scale zero.
+    /// `limit` is the chip's input limit and every operation is in f32. Where `limit / absmax` is
+    /// infinite, all codes and the scale are zero: so it is for a zero vector, and for one whose
+    /// largest magnitude is below about `limit / f32::MAX`, 3.7e-37 for a limit of 127.
     Quantise {
         /// Source.
         from: BufferId,

@@ -109,6 +109,26 @@ impl Finished {
         after.iter().any(|after| self.with(*after, earlier))
     }
 
+    /// What has finished before a step starts that waits for `after`, to be asked often.
+    pub(super) fn waits<'a>(&'a self, after: &'a [StepIndex]) -> Waits<'a> {
+        let mut done = Vec::new();
+        if after.len() > LOOKED_THROUGH {
+            done = vec![0; self.lanes.len()];
+            for step in after {
+                let of_step = &self.done[step.0 as usize * done.len()..][..done.len()];
+                for (mine, theirs) in done.iter_mut().zip(of_step) {
+                    *mine = (*mine).max(*theirs);
+                }
+            }
+        }
+        Waits { finished: self, after, done }
+    }
+
+    /// Which of the lanes in use a step is in, counted from zero.
+    pub(super) fn lane_number(&self, step: StepIndex) -> u32 {
+        u32::try_from(self.lane_of[step.0 as usize]).unwrap_or(u32::MAX)
+    }
+
     /// The steps of an ascending list that the others of it do not make sure of.
     pub fn needed(&self, after: &[StepIndex]) -> Vec<StepIndex> {
         let mut kept: Vec<StepIndex> = Vec::with_capacity(after.len());
@@ -120,6 +140,28 @@ impl Finished {
         }
         kept.reverse();
         kept
+    }
+}
+
+/// Lists of steps up to this long are looked through every time.
+const LOOKED_THROUGH: usize = 4;
+
+/// What has finished before a step starts.
+#[derive(Debug)]
+pub(super) struct Waits<'a> {
+    finished: &'a Finished,
+    after: &'a [StepIndex],
+    /// Steps in lane order that have finished; nothing where the list is short.
+    done: Vec<u32>,
+}
+
+impl Waits<'_> {
+    /// Whether step `earlier` has finished by then.
+    pub(super) fn reach(&self, earlier: StepIndex) -> bool {
+        if self.after.len() <= LOOKED_THROUGH {
+            return self.finished.before(self.after, earlier);
+        }
+        self.done[self.finished.lane_of[earlier.0 as usize]] > earlier.0
     }
 }
 
@@ -152,6 +194,16 @@ mod tests {
         assert!(!sure(4, 1), "the second transfer need not have ended");
         assert!(!sure(5, 4) && !sure(3, 2), "a lane orders ends, not starts");
         assert!(finished.with(StepIndex(5), StepIndex(4)));
+        // A long list reaches no further than a short one that says the same.
+        for after in [&[0_u32][..], &[1], &[0, 2], &[1, 3]] {
+            let short: Vec<_> = after.iter().copied().map(StepIndex).collect();
+            let long = short.repeat(LOOKED_THROUGH + 1);
+            for earlier in (0..6).map(StepIndex) {
+                let expected = finished.before(&short, earlier);
+                assert_eq!(finished.waits(&long).reach(earlier), expected);
+                assert_eq!(finished.waits(&short).reach(earlier), expected);
+            }
+        }
         assert_eq!(finished.needed(&[0, 2, 3].map(StepIndex)), [StepIndex(3)]);
         assert_eq!(finished.needed(&[0, 1].map(StepIndex)), [StepIndex(1)]);
         assert_eq!(finished.needed(&[1, 2].map(StepIndex)), [StepIndex(1), StepIndex(2)]);

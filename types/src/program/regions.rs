@@ -49,11 +49,21 @@ impl<T: Clone + Default> Regions<T> {
 
     /// The regions of an area, by element, then by symbol.
     pub(super) fn of(&self, area: &Area) -> impl Iterator<Item = usize> + use<T> {
-        let last = self.symbols.last().copied().unwrap_or(0);
-        let rows = places(&self.elements, &area.first, &area.end);
-        let columns = places(&self.symbols, &area.symbols.from, &area.symbols.to.min(last));
+        let (rows, columns) = self.sides(area);
         let width = self.symbols.len();
         rows.flat_map(move |row| columns.clone().map(move |column| row * width + column))
+    }
+
+    /// How many regions an area has.
+    pub(super) fn count(&self, area: &Area) -> usize {
+        let (rows, columns) = self.sides(area);
+        rows.len() * columns.len()
+    }
+
+    fn sides(&self, area: &Area) -> (Range<usize>, Range<usize>) {
+        let last = self.symbols.last().copied().unwrap_or(0);
+        let rows = places(&self.elements, &area.first, &area.end);
+        (rows, places(&self.symbols, &area.symbols.from, &area.symbols.to.min(last)))
     }
 
     /// What is known about a region.
@@ -80,6 +90,7 @@ mod tests {
         assert_eq!(corners(&areas[0]), [(0, 0), (0, 2), (4, 0), (4, 2)]);
         assert_eq!(corners(&areas[1]), [(4, 2), (4, 4)]);
         assert_eq!(corners(&areas[2]).len(), 6);
+        assert_eq!(areas.map(|area| regions.count(&area)), [4, 2, 6]);
         assert_eq!(Regions::<()>::new(&areas, 10, 11).err(), Some(12));
     }
 }

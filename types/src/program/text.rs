@@ -1,6 +1,8 @@
 //! The text form of a program: for reading, for golden tests, and back again.
 //!
-//! One item a line; `emit` followed by `parse` gives the same program, bit for bit.
+//! One item a line; `emit` followed by `parse` gives the same program, bit for bit. What a program
+//! would never be written as is refused: unknown and repeated fields, a second header, tiles whose
+//! rows have other lengths than the arrays ask for.
 //!
 //! ```text
 //! program "layer 0 small.0.1" chip=tiny-4 rows=4 columns=4 symbols_max=8 useful_macs=96
@@ -144,6 +146,9 @@ impl FromStr for Program {
                 continue;
             }
             if let Some(rest) = line.strip_prefix("program ") {
+                if program.is_some() {
+                    return Err(fail("one `program` line only"));
+                }
                 program = Some(header(rest).map_err(fail)?);
                 continue;
             }
@@ -161,18 +166,22 @@ fn header(rest: &str) -> Result<Program, Expected> {
     let name = unquote(&rest[1..end]).ok_or("a name with known escapes")?;
     let mut fields = fields(&rest[end + 1..])?;
     let chip = fields.remove("chip").ok_or("chip=")?.to_owned();
-    Ok(Program {
+    // Sides of 32 bits can be multiplied.
+    let mut side = |key, expected| number::<u32>(&mut fields, key, expected).map(|n| n as usize);
+    let program = Program {
         name,
         chip,
-        rows: number(&mut fields, "rows", "rows=")?,
-        columns: number(&mut fields, "columns", "columns=")?,
+        rows: side("rows", "rows=")?,
+        columns: side("columns", "columns=")?,
         symbols_max: number(&mut fields, "symbols_max", "symbols_max=")?,
         useful_macs_per_symbol: number(&mut fields, "useful_macs", "useful_macs=")?,
         buffers: Vec::new(),
         tiles: Vec::new(),
         tables: Vec::new(),
         steps: Vec::new(),
-    })
+    };
+    all_read(&fields)?;
+    Ok(program)
 }
 
 fn closing_quote(text: &str) -> Option<usize> {
@@ -206,7 +215,8 @@ fn unquote(text: &str) -> Option<String> {
                 'u' => {
                     let rest = chars.as_str();
                     let end = rest.find('}')?;
-                    let code = u32::from_str_radix(rest.get(1..end)?, 16).ok()?;
+                    let digits = rest[..end].strip_prefix('{')?;
+                    let code = u32::from_str_radix(digits, 16).ok()?;
                     chars = rest[end + 1..].chars();
                     char::from_u32(code)?
                 }
@@ -236,17 +246,20 @@ fn item(program: &mut Program, line: &str) -> Result<(), Expected> {
             let mut fields = fields(rest)?;
             let len = number(&mut fields, "len", "len=")?;
             let address = number(&mut fields, "address", "address=")?;
+            all_read(&fields)?;
             program.buffers.push(Buffer { kind, len, address });
         }
         "table" => {
             in_order(program.tables.len())?;
-            program.tables.push(numbers(rest, "numbers in [ ]")?);
+            let table = bracketed(rest).ok_or("numbers in [ ]")?;
+            program.tables.push(numbers(table, "numbers in [ ]")?);
         }
         "tile" => {
             in_order(program.tiles.len())?;
             let (packing, rest) = rest.split_once(' ').ok_or("a packing")?;
             let packing = Packing::from_name(packing).ok_or("conjugate, rows, tokens or complex")?;
-            let codes = numbers(&rest.replace(';', " "), "codes in [ ]")?;
+            let rows = bracketed(rest).ok_or("codes in [ ]")?;
+            let codes = tile_codes(rows, packing.outputs(program.columns))?;
             program.tiles.push(Tile { packing, codes });
         }
         "step" => {
@@ -258,13 +271,48 @@ fn item(program: &mut Program, line: &str) -> Result<(), Expected> {
     Ok(())
 }
 
+/// What stands between the brackets.
+fn bracketed(text: &str) -> Option<&str> {
+    text.trim().strip_prefix('[')?.strip_suffix(']')
+}
+
 fn numbers<T: FromStr>(text: &str, expected: Expected) -> Result<Vec<T>, Expected> {
-    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(expected)?;
-    inner.split_whitespace().map(|word| word.parse().map_err(|_| expected)).collect()
+    text.split_whitespace().map(|word| word.parse().map_err(|_| expected)).collect()
+}
+
+/// The codes of a tile, whose rows all have so many, up to the last: a tile that was cut off can be
+/// written down too, and is the verifier's to refuse.
+fn tile_codes(rows: &str, outputs: usize) -> Result<Vec<i8>, Expected> {
+    let mut codes = Vec::new();
+    if rows.trim().is_empty() {
+        return Ok(codes);
+    }
+    let mut last = outputs;
+    for row in rows.split(';') {
+        let row: Vec<i8> = numbers(row, "codes in [ ]")?;
+        if last != outputs || row.is_empty() || row.len() > outputs {
+            return Err("a code for each output in each row of the tile");
+        }
+        last = row.len();
+        codes.extend(row);
+    }
+    Ok(codes)
 }
 
 fn fields(text: &str) -> Result<BTreeMap<&str, &str>, Expected> {
-    text.split_whitespace().map(|word| word.split_once('=').ok_or("key=value")).collect()
+    let mut fields = BTreeMap::new();
+    for word in text.split_whitespace() {
+        let (key, value) = word.split_once('=').ok_or("key=value")?;
+        if fields.insert(key, value).is_some() {
+            return Err("each field once");
+        }
+    }
+    Ok(fields)
+}
+
+/// Checks that no field is left that nobody asked for.
+fn all_read(fields: &BTreeMap<&str, &str>) -> Result<(), Expected> {
+    if fields.is_empty() { Ok(()) } else { Err("no further fields") }
 }
 
 fn number<T: FromStr>(
@@ -346,10 +394,69 @@ fn step(text: &str) -> Result<Step, Expected> {
         },
         _ => return Err("a known action"),
     };
-    if fields.is_empty() { Ok(Step { action, symbols, after }) } else { Err("no further fields") }
+    all_read(&fields)?;
+    Ok(Step { action, symbols, after })
 }
 
 fn symbols(range: &str) -> Option<Symbols> {
     let (from, to) = range.split_once("..")?;
     Some(Symbols { from: from.parse().ok()?, to: to.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+program \"a\\u{301}b\" chip=tiny-4 rows=4 columns=2 symbols_max=8 useful_macs=96
+buffer 0 f32 len=8 address=0
+table 0 [0.5 NaN]
+tile 0 conjugate [1 -2; 5 6; 7]
+step 0 move_in to=0 symbols=0..4
+step 1 settle array=0 bank=1 after=0
+";
+
+    #[test]
+    fn what_is_written_is_read() {
+        let program: Program = TEXT.parse().unwrap();
+        assert_eq!(program.tiles[0].codes, [1, -2, 5, 6, 7]);
+        assert_eq!(program.to_string(), TEXT);
+    }
+
+    /// Replaces a part of the text and gives the line and what was expected there.
+    fn refused(part: &str, by: &str) -> (usize, &'static str) {
+        assert!(TEXT.contains(part), "{part}");
+        let error = TEXT.replacen(part, by, 1).parse::<Program>().unwrap_err();
+        (error.line, error.expected)
+    }
+
+    #[test]
+    fn what_would_never_be_written_is_refused() {
+        let no_more = "no further fields";
+        assert_eq!(refused("useful_macs=96", "useful_macs=96 wavelengths=2"), (1, no_more));
+        assert_eq!(refused("len=8", "len=8 kind=f32"), (2, no_more));
+        assert_eq!(refused("to=0", "to=0 from=1"), (5, no_more));
+        let once = "each field once";
+        assert_eq!(refused("rows=4", "rows=4 rows=4"), (1, once));
+        assert_eq!(refused("len=8", "len=8 len=9"), (2, once));
+        assert_eq!(refused("bank=1", "bank=1 bank=0"), (6, once));
+        assert_eq!(refused("rows=4", "rows=9223372036854775808"), (1, "rows="));
+        assert_eq!(refused("u{301}", "u<301}"), (1, "a name with known escapes"));
+        let again = TEXT.repeat(2).parse::<Program>().unwrap_err();
+        assert_eq!((again.line, again.expected), (7, "one `program` line only"));
+    }
+
+    #[test]
+    fn rows_of_tiles_have_a_code_for_each_output() {
+        let row = "a code for each output in each row of the tile";
+        for spoilt in ["[1 -2 5; 6; 7]", "[1; -2 5; 6 7]", "[1 -2 5 6 7]", "[1 -2; ; 7]", "[1 2;]"]
+        {
+            assert_eq!(refused("[1 -2; 5 6; 7]", spoilt), (4, row), "{spoilt}");
+        }
+        for spoilt in ["1 -2; 5 6", "[1 -2; 5 6", "[1 -2, 5 6]", "[1 -200]"] {
+            assert_eq!(refused("[1 -2; 5 6; 7]", spoilt), (4, "codes in [ ]"), "{spoilt}");
+        }
+        let empty: Program = TEXT.replace("[1 -2; 5 6; 7]", "[]").parse().unwrap();
+        assert_eq!(empty.tiles[0].codes, []);
+    }
 }

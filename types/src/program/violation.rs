@@ -19,6 +19,7 @@ pub enum Violation {
     NotEarlier { step: StepIndex, after: StepIndex },
     TileSize { tile: TileId, codes: usize, expected: usize },
     CodeRange { tile: TileId, code: i8, limit: i32 },
+    NonFiniteConstant { table: TableId, index: usize },
     WrongKind { step: StepIndex, buffer: BufferId, kind: ElementKind, expected: ElementKind },
     WrongLength { step: StepIndex, buffer: BufferId, len: usize, expected: usize },
     Aliased { step: StepIndex, buffer: BufferId },
@@ -42,6 +43,7 @@ pub enum Violation {
     DividedPair { step: StepIndex, from: u64 },
     BrokenPair { tile: TileId, row: usize, column: usize },
     TooManyRegions { buffer: BufferId, regions: usize, limit: usize },
+    TooManyVisits { step: StepIndex, visits: usize, limit: usize },
 }
 
 impl fmt::Display for Violation {
@@ -72,6 +74,9 @@ impl fmt::Display for Violation {
             }
             Self::CodeRange { tile, code, limit } => {
                 write!(f, "tile {} has code {code}, the cells reach ±{limit}", tile.0)
+            }
+            Self::NonFiniteConstant { table, index } => {
+                write!(f, "constant {index} of table {} is infinite or not a number", table.0)
             }
             Self::WrongKind { step, buffer, kind, expected } => {
                 write!(f, "{step}: buffer {} is {kind:?}, must be {expected:?}", buffer.0)
@@ -134,7 +139,8 @@ impl fmt::Display for Violation {
             | Self::NeedsQuadrature { .. }
             | Self::DividedPair { .. }
             | Self::BrokenPair { .. }
-            | Self::TooManyRegions { .. } => self.fmt_parts(f),
+            | Self::TooManyRegions { .. }
+            | Self::TooManyVisits { .. } => self.fmt_parts(f),
         }
     }
 }
@@ -172,6 +178,11 @@ impl Violation {
                 f,
                 "the steps cut buffer {} into {regions} regions, more than {limit} in all",
                 buffer.0
+            ),
+            Self::TooManyVisits { step, visits, limit } => write!(
+                f,
+                "up to {step} the steps touch {visits} regions of buffers, more than {limit}: cut \
+                 the buffers into fewer parts"
             ),
             // The others are written above.
             _ => Ok(()),

@@ -1,5 +1,6 @@
 //! `litecore compile --report`: tables, JSON, a timeline and a roofline.
 
+use super::run_limit;
 use crate::error::CliError;
 use crate::plots;
 use crate::table::{Table, percent, si};
@@ -30,6 +31,8 @@ pub(crate) struct ReportDocument {
     pub(crate) model: String,
     pub(crate) chip: String,
     pub(crate) passes_on: Vec<Pass>,
+    /// Most tokens that each of the programs takes in one run; longer runs are left out.
+    pub(crate) symbols_max: Option<u64>,
     /// Every expert run once, for each number of tokens.
     pub(crate) total: Vec<RunReport>,
     pub(crate) layers: Vec<LayerSummary>,
@@ -80,6 +83,7 @@ impl<'a> ReportWriter<'a> {
             model: model.to_owned(),
             chip: chip.chip.name.clone(),
             passes_on: passes.iter().collect(),
+            symbols_max: None,
             total: Vec::new(),
             layers: Vec::new(),
             passes: Vec::new(),
@@ -112,6 +116,8 @@ impl<'a> ReportWriter<'a> {
             let chip = self.chip;
             self.write(path, |out| write_timeline(program, chip, &prediction, out))?;
         }
+        let fewest = self.document.symbols_max.unwrap_or(u64::MAX).min(program.symbols_max);
+        self.document.symbols_max = Some(fewest);
         let batches = BATCHES.into_iter().filter(|tokens| *tokens <= program.symbols_max);
         let runs: Vec<RunReport> =
             batches.map(|tokens| report_run(program, self.chip, tokens).0).collect();
@@ -194,6 +200,7 @@ fn per_run(report: &RunReport) -> u64 {
 /// The report for people.
 fn text(document: &ReportDocument) -> String {
     let mut text = format!("{} on {}, every expert run once\n", document.model, document.chip);
+    text.push_str(&document.symbols_max.map(run_limit).unwrap_or_default());
     for run in &document.total {
         _ = writeln!(text, "\n── {} tokens for each expert ──", per_run(run));
         text.push_str(&run_text(run));
@@ -209,7 +216,7 @@ fn text(document: &ReportDocument) -> String {
         "time",
         "MAC per cell and symbol",
         "while streaming",
-        "energy per MAC",
+        "energy per MAC of the model",
         "tightest bound",
     ]);
     for layer in &document.layers {
@@ -250,8 +257,8 @@ fn run_text(run: &RunReport) -> String {
     let use_of = &run.utilisation;
     _ = writeln!(
         text,
-        "{} in {} runs; useful real MACs per cell and symbol: {:.3} while streaming, {:.4} over the \
-         run, {:.0} at most",
+        "{} in {} runs; real MACs that are run per cell and symbol: {:.3} while streaming, {:.4} over \
+         the run, {:.0} at most",
         si(run.seconds, "s"),
         run.runs,
         use_of.while_streaming,
@@ -261,7 +268,7 @@ fn run_text(run: &RunReport) -> String {
     let EnergyTotals { optics_j, core_j, system_j } = run.energy_j;
     _ = writeln!(
         text,
-        "energy per useful MAC: optics {}, core {}, system {}",
+        "energy per MAC of the original model: optics {}, core {}, system {}",
         si(optics_j / macs, "J"),
         si(core_j / macs, "J"),
         si(system_j / macs, "J")
@@ -298,7 +305,7 @@ fn run_text(run: &RunReport) -> String {
         table.row([engine.clone(), cycles.to_string(), share(*cycles as f64)]);
     }
     text.push_str(&table.render());
-    let mut table = Table::new(["component", "energy", "per useful MAC"]);
+    let mut table = Table::new(["component", "energy", "per MAC of the original model"]);
     for part in Component::ALL {
         let joules = run.energy_j_by_component.get(part.key()).copied().unwrap_or(0.0);
         table.row([part.name().to_owned(), si(joules, "J"), si(joules / macs, "J")]);

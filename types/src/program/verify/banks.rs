@@ -29,13 +29,8 @@ impl Verifier<'_> {
                     let state = banks.entry((array, bank)).or_default();
                     for by in [state.last_stream, state.last_settle].into_iter().flatten() {
                         if !self.waits_for(index, by) {
-                            self.violations.push(Violation::BankInUse {
-                                step: index,
-                                array,
-                                bank,
-                                by,
-                            });
-                            break;
+                            let step = index;
+                            self.violations.push(Violation::BankInUse { step, array, bank, by });
                         }
                     }
                     let load = Some((index, step.symbols));

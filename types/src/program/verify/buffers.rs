@@ -1,11 +1,20 @@
 //! Buffers: who reads and writes which elements for which symbols, in what order, how wide.
 
 use super::Verifier;
+use crate::program::order::Waits;
 use crate::program::regions::{Area, Regions};
 use crate::program::{Action, BufferId, Step, StepIndex, Violation};
 
 /// The most regions all buffers of a program may be cut into.
 const REGIONS_MAX: usize = 1 << 22;
+
+/// The most regions all accesses of a program may touch, one counted as often as it is touched.
+///
+/// A thousand for each of twenty thousand steps; programs of whole experts take a few.
+const VISITS_MAX: usize = 1 << 24;
+
+/// The largest sum that an accumulator holds.
+const WIDEST: u64 = i32::MAX as u64;
 
 /// What a step does to a part of a buffer.
 struct Access {
@@ -18,8 +27,8 @@ struct Access {
 #[derive(Clone, Default)]
 struct History {
     last_write: Option<StepIndex>,
-    /// Readers since then.
-    readers: Vec<StepIndex>,
+    /// The last reader of each lane since then, by lane: earlier ones of a lane end earlier.
+    readers: Vec<(u32, StepIndex)>,
     /// The largest magnitude its accumulators may hold.
     worst: u64,
 }
@@ -48,12 +57,28 @@ impl Verifier<'_> {
                 }
             }
         }
-        let mut reported = vec![false; buffers.len()];
+        let mut visits = 0_usize;
+        for (step, index) in steps.iter().zip(0..) {
+            let step_index = StepIndex(index);
+            for access in self.accesses(step) {
+                let regions = buffers[access.buffer.0 as usize].count(&access.area);
+                visits = visits.saturating_add(regions);
+            }
+            if visits > VISITS_MAX {
+                let limit = VISITS_MAX;
+                self.violations.push(Violation::TooManyVisits { step: step_index, visits, limit });
+                return;
+            }
+        }
+        let finished = std::mem::take(&mut self.finished);
         for (step, index) in steps.iter().zip(0..) {
             let index = StepIndex(index);
             let accesses = self.accesses(step);
+            let waits = finished.waits(&step.after);
+            let lane = finished.lane_number(index);
             for access in &accesses {
-                self.check_access(index, access, &mut buffers[access.buffer.0 as usize]);
+                let regions = &mut buffers[access.buffer.0 as usize];
+                self.check_access(index, access, regions, &waits);
             }
             for access in &accesses {
                 let buffer = &mut buffers[access.buffer.0 as usize];
@@ -63,32 +88,39 @@ impl Verifier<'_> {
                         history.last_write = Some(index);
                         history.readers.clear();
                     } else {
-                        history.readers.push(index);
+                        match history.readers.binary_search_by_key(&lane, |reader| reader.0) {
+                            Ok(place) => history.readers[place].1 = index,
+                            Err(place) => history.readers.insert(place, (lane, index)),
+                        }
                     }
                 }
                 if access.write {
-                    self.check_width(index, step, access, buffer, &mut reported);
+                    self.check_width(index, step, access, buffer);
                 }
             }
         }
+        self.finished = finished;
     }
 
-    fn check_access(&mut self, index: StepIndex, access: &Access, regions: &mut Regions<History>) {
+    fn check_access(
+        &mut self,
+        index: StepIndex,
+        access: &Access,
+        regions: &mut Regions<History>,
+        waits: &Waits<'_>,
+    ) {
         let buffer = access.buffer;
         let mut unordered = None;
         let mut unwritten = None;
         for region in regions.of(&access.area) {
             let history = regions.state(region);
-            let conflict = |earlier: &StepIndex| {
-                !self.waits_for(index, *earlier) && !self.pipelined(index, *earlier)
-            };
+            let conflict =
+                |earlier: &StepIndex| !waits.reach(*earlier) && !self.pipelined(index, *earlier);
             // What a write waited for, later writers and readers wait for with it.
-            let mut conflicts: Vec<StepIndex> =
-                history.last_write.iter().copied().filter(conflict).collect();
-            if access.write {
-                conflicts.extend(history.readers.iter().copied().filter(conflict));
-            }
-            unordered = unordered.into_iter().chain(conflicts).min();
+            let written = history.last_write.filter(conflict);
+            let readers = if access.write { &history.readers[..] } else { &[] };
+            let read = readers.iter().map(|reader| reader.1).filter(conflict).min();
+            unordered = unordered.into_iter().chain(written).chain(read).min();
             if !access.write && history.last_write.is_none() && unwritten.is_none() {
                 unwritten = Some(regions.corner(region));
             }
@@ -118,20 +150,24 @@ impl Verifier<'_> {
         step: &Step,
         access: &Access,
         regions: &mut Regions<History>,
-        reported: &mut [bool],
     ) {
         let Action::Stream { accumulate_shift, first, .. } = step.action else { return };
         let code_max = 1_u64 << (self.chip.adc.bits - 1);
         let added = if accumulate_shift < 40 { code_max << accumulate_shift } else { 1 << 48 };
         let buffer = access.buffer;
+        let mut over = 0;
         for region in regions.of(&access.area) {
             let sum = &mut regions.state(region).worst;
-            *sum = if first { added } else { sum.saturating_add(added) };
-            if *sum > i32::MAX as u64 && !std::mem::replace(&mut reported[buffer.0 as usize], true)
-            {
-                let bits = 65 - sum.leading_zeros();
-                self.violations.push(Violation::AccumulatorOverflow { step: index, buffer, bits });
+            // What is added to sums that overflow already is not the fault of this step.
+            let before = if first { 0 } else { *sum };
+            *sum = before.saturating_add(added);
+            if *sum > WIDEST && before <= WIDEST {
+                over = over.max(*sum);
             }
+        }
+        if over > 0 {
+            let bits = 65 - over.leading_zeros();
+            self.violations.push(Violation::AccumulatorOverflow { step: index, buffer, bits });
         }
     }
 
@@ -151,7 +187,11 @@ impl Verifier<'_> {
             }
             Action::LoadBank { .. } | Action::Settle { .. } => Vec::new(),
             Action::Stream { tile, from, from_offset, to, to_offset, first, .. } => {
-                let (inputs, outputs) = self.program.tile_shape(tile);
+                // By the chip, not by what the program says of it: that may be anything.
+                let packing = self.program.tile(tile).packing;
+                let array = &self.chip.array;
+                let (inputs, outputs) =
+                    (packing.inputs(array.inputs), packing.outputs(array.outputs));
                 let mut list = vec![part(from, from_offset, inputs, false)];
                 if !first {
                     list.push(part(to, to_offset, outputs, false));

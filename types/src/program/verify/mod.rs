@@ -3,6 +3,7 @@
 //! It knows nothing of the compiler. It checks, and lists every violation of:
 //! 1. the chip: name, array shape, array and bank numbers, gain range, weight-code range, read-out;
 //! 2. references: buffers, tiles, tables and steps exist, `after` names earlier steps only;
+//!    constants are finite;
 //! 3. operands: element kinds and lengths fit the action, no operand is its own result, and ranges
 //!    of symbols hold something;
 //! 4. memory: buffers hold something, lie inside the card's memory and do not overlap;
@@ -13,18 +14,26 @@
 //! 8. width: no accumulator can overflow 32 bits, whatever the inputs;
 //! 9. shape: every symbol is moved in once and moved out once.
 //!
+//! What is wrong in many places of one thing is listed once, with the first place: the codes of a
+//! tile, the constants of a table, the elements of a buffer that one step touches. A buffer that
+//! overlaps several is listed with the one of them that reaches furthest. 5 to 9 need references that
+//! hold, so they are checked where 2 to 4 found nothing.
+//!
 //! It does not check that the program computes what its name says: that is the compiler's
 //! differential test. A run that ends early drops the steps whose symbols it does not have; a step
 //! that is carried out never needs one that is dropped, because data are tied to their symbols.
 //!
-//! Cost: proportional to the steps, times the lanes in use for the order, times the regions that a
-//! step's operands are cut into by other steps for the data.
+//! Cost: proportional to the steps, times the lanes in use for the order, plus the regions that the
+//! steps' operands are cut into by other steps for the data. Both the regions and the visits to them
+//! are bounded, so that no file, however made, takes a machine's time or memory.
 
 mod banks;
 mod buffers;
 mod operands;
 
-use super::{Action, BufferId, Finished, Program, Step, StepIndex, Symbols, TileId, Violation};
+use super::{
+    Action, BufferId, Finished, Program, Step, StepIndex, Symbols, TableId, TileId, Violation,
+};
 use crate::chip::{ChipDescription, Readout};
 use std::ops::Deref;
 
@@ -83,6 +92,7 @@ impl<'a> Verifier<'a> {
     fn run(mut self) -> Vec<Violation> {
         self.check_header();
         self.check_tiles();
+        self.check_constants();
         // The rest needs references that hold and buffers that a machine can hold.
         let before = self.violations.len();
         self.check_memory();
@@ -151,6 +161,14 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    fn check_constants(&mut self) {
+        for (table, id) in self.program.tables.iter().zip(0..) {
+            if let Some(index) = table.iter().position(|constant| !constant.is_finite()) {
+                self.violations.push(Violation::NonFiniteConstant { table: TableId(id), index });
+            }
+        }
+    }
+
     fn check_memory(&mut self) {
         let symbols = u128::from(self.program.symbols_max);
         let mut extents: Vec<(u128, u128, u32)> = Vec::new();
@@ -160,7 +178,7 @@ impl<'a> Verifier<'a> {
             }
             let start = u128::from(buffer.address);
             let len = buffer.len as u128 * buffer.kind.bytes() as u128;
-            let end = start + len.saturating_mul(symbols);
+            let end = start.saturating_add(len.saturating_mul(symbols));
             if end > u128::from(self.chip.memory.sram_bytes) {
                 self.violations.push(Violation::OutsideMemory {
                     buffer: BufferId(index),
@@ -168,15 +186,20 @@ impl<'a> Verifier<'a> {
                     sram_bytes: self.chip.memory.sram_bytes,
                 });
             }
-            extents.push((start, end, index));
+            if start < end {
+                extents.push((start, end, index));
+            }
         }
         extents.sort_unstable();
-        for pair in extents.windows(2) {
-            if pair[0].1 > pair[1].0 {
-                self.violations.push(Violation::Overlap {
-                    first: BufferId(pair[0].2),
-                    second: BufferId(pair[1].2),
-                });
+        // Of all buffers that start earlier, the one that ends last.
+        let mut furthest: Option<(u128, u32)> = None;
+        for (start, end, index) in extents {
+            if let Some((_, first)) = furthest.filter(|(reach, _)| *reach > start) {
+                let (first, second) = (BufferId(first), BufferId(index));
+                self.violations.push(Violation::Overlap { first, second });
+            }
+            if furthest.is_none_or(|(reach, _)| end > reach) {
+                furthest = Some((end, index));
             }
         }
     }

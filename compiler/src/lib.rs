@@ -12,6 +12,7 @@
 mod artifact;
 mod assemble;
 mod bound;
+mod complex;
 mod error;
 mod expert;
 mod gain;
@@ -34,6 +35,7 @@ mod tile;
 
 pub use artifact::{ArtifactError, ArtifactProblem, ArtifactReader, ArtifactWriter};
 pub use bound::{LowerBound, LowerBounds, lower_bounds};
+pub use complex::compile_complex_linear;
 pub use error::CompileError;
 pub use expert::{CompiledExpert, ExpertWeights, compile_expert};
 pub use linear::{CompiledLinear, compile_linear};

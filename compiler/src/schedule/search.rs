@@ -7,7 +7,7 @@
 
 use super::card::Card;
 use super::loads::Load;
-use super::waves::{self, KNEE, Plan};
+use super::waves::{self, GRAIN, KNEE, Plan};
 use super::{Layout, is_small, reads};
 use crate::graph::Graph;
 use crate::predict::time;
@@ -38,7 +38,8 @@ pub(super) fn early_layouts(
     let banks = chip.array.banks * chip.array.arrays;
     let symbols_max = program.symbols_max;
     let early: Vec<u64> = batches.iter().copied().filter(|batch| *batch <= KNEE).collect();
-    let Some(&knee) = early.last() else { return Vec::new() };
+    let Some(longest) = early.last() else { return Vec::new() };
+    let knee = longest.next_multiple_of(GRAIN).min(symbols_max);
     if !is_small(graph, chip) || reads(graph) <= banks || knee < KNEE / 4 {
         return Vec::new();
     }

@@ -245,7 +245,8 @@ fn item(program: &mut Program, line: &str) -> Result<(), Expected> {
         "tile" => {
             in_order(program.tiles.len())?;
             let (packing, rest) = rest.split_once(' ').ok_or("a packing")?;
-            let packing = Packing::from_name(packing).ok_or("conjugate, rows, tokens or complex")?;
+            let packing =
+                Packing::from_name(packing).ok_or("conjugate, rows, tokens or complex")?;
             let codes = numbers(&rest.replace(';', " "), "codes in [ ]")?;
             program.tiles.push(Tile { packing, codes });
         }

@@ -148,9 +148,10 @@ mod tests {
             let more = parts.error(way, 128.0) - PARTS.error(way, 128.0);
             assert!((more - cells).abs() < 1e-12, "{way:?}: {more}");
         }
-        // A target that ideal cells reach needs more reads, or is out of reach.
+        // A target that ideal cells reach needs more reads.
         assert_eq!(PARTS.choose(3.5e-4, 128.0), Reads { fine: false, repeats: 2 });
-        assert_eq!(parts.choose(3.5e-4, 128.0), Reads { fine: true, repeats: 2 });
+        // Two reads leave 1.6e-4 and half of 4e-4, four a quarter.
+        assert_eq!(parts.choose(3.5e-4, 128.0), Reads { fine: false, repeats: 4 });
     }
 
     #[test]

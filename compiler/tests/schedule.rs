@@ -69,10 +69,10 @@ fn the_bound_of_few_banks_names_their_loader() {
 fn programs_have_few_steps() {
     let chip = chip("ref-64-eo", &[]);
     let program = SampleExpert::gaussian(5, 128, 128).compile(&chip).program;
-    assert!(program.steps.len() < 900, "{} steps", program.steps.len());
+    assert!(program.steps.len() < 1050, "{} steps", program.steps.len());
     // A run of one token looks at the first of them only.
     let reached = program.steps_in_reach(1).len();
-    assert!(reached < 60, "{reached} steps for one token");
+    assert!(reached < 100, "{reached} steps for one token");
 }
 
 #[test]

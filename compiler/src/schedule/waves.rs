@@ -39,7 +39,7 @@ const PARTS_MAX: u64 = 8;
 
 /// Once so many parts have passed, the next ones grow with what has passed: what a run waits for its
 /// last part is then a small share of it, and a long program does not need many steps.
-const EQUAL_PARTS: u64 = 10;
+const EQUAL_PARTS: u64 = 14;
 
 /// Likewise for waves.
 const EQUAL_WAVES: u64 = 12;

@@ -114,7 +114,8 @@ pub fn compile_expert(
 
     let power = channel_power(&changed_x, width);
     let [of_gate, of_up] = importance(&exact_gate, &exact_up, &down_weights, expert_width);
-    let given = Inputs { codes: &x, channel_power: &power, importance: Some(&of_gate) };
+    let importance = Some(&of_gate[..]);
+    let given = Inputs { codes: &x, channel_power: &power, importance, complex: false };
     let lowered_gate = Stage::lower(chip, options, gate, given, &mut passes)?;
     let given = Inputs { importance: Some(&of_up), ..given };
     let lowered_up = Stage::lower(chip, options, up, given, &mut passes)?;
@@ -126,7 +127,8 @@ pub fn compile_expert(
     };
     let h = QuantisedRows::new(down_name, &changed_h, expert_width, limits.input)?;
     let hidden_power = channel_power(&changed_h, expert_width);
-    let between = Inputs { codes: &h, channel_power: &hidden_power, importance: None };
+    let (importance, complex) = (None, false);
+    let between = Inputs { codes: &h, channel_power: &hidden_power, importance, complex };
     let lowered_down = Stage::lower(chip, options, down, between, &mut passes)?;
     // What f32 makes of both kinds of hidden vectors, in one pass over the weights.
     let both = [&hidden[..], &exact_hidden].concat();

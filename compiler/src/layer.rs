@@ -2,7 +2,7 @@
 
 use crate::CompileError;
 use crate::options::CompileOptions;
-use crate::passes::{Parts, Pass, PassReport, Reads, choose_packing, decibels, grid};
+use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
 use crate::quantise::{QuantisedMatrix, QuantisedRows};
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
@@ -66,6 +66,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) channel_power: &'a [f32],
     /// What a squared error of each output costs; one of each where nothing is given.
     pub(crate) importance: Option<&'a [f64]>,
+    /// Whether they are pairs, of real and imaginary parts, that a complex matrix takes.
+    pub(crate) complex: bool,
 }
 
 /// Lowers a matrix for inputs like the samples.
@@ -93,8 +95,7 @@ pub(crate) fn lower(
     let mut packing = Packing::Conjugate;
     if options.has(Pass::Packing) {
         let batch = options.batch.unwrap_or(TYPICAL_BATCH);
-        let Matrix { name, outputs, inputs, .. } = matrix;
-        let (chosen, report) = choose_packing(name, chip, outputs, inputs, batch);
+        let (chosen, report) = choose_packing(matrix, chip, batch, inputs.complex);
         passes.push(report);
         packing = chosen;
     }
@@ -232,6 +233,7 @@ impl<'a> Lowering<'a> {
             steps: relative(steps),
             clipping: relative((sum(|readings| readings.error) - steps / 12.0).max(0.0)),
             noise: relative(converter + beyond),
+            cells: cell_error(self.chip),
         }
     }
 
@@ -317,7 +319,7 @@ mod tests {
         let codes = &QuantisedRows::new("l", x, inputs, chip.input_limit()).expect("finite");
         let matrix = Matrix { name: "l", weights, outputs, inputs };
         let channel_power = &vec![1.0; inputs];
-        let inputs = Inputs { codes, channel_power, importance: None };
+        let inputs = Inputs { codes, channel_power, importance: None, complex: false };
         lower(chip, &CompileOptions::default(), matrix, inputs)
     }
 

@@ -13,6 +13,7 @@ mod approximate;
 mod artifact;
 mod assemble;
 mod bound;
+mod complex;
 mod error;
 mod expert;
 mod gain;
@@ -36,6 +37,7 @@ mod tile;
 
 pub use artifact::{ArtifactError, ArtifactProblem, ArtifactReader, ArtifactWriter};
 pub use bound::{LowerBound, LowerBounds, lower_bounds};
+pub use complex::compile_complex_linear;
 pub use error::CompileError;
 pub use expert::{CompiledExpert, ExpertWeights, compile_expert};
 pub use linear::{CompiledLinear, compile_linear};

@@ -36,9 +36,22 @@ pub fn compile_linear(
     samples: &[f32],
     options: &CompileOptions,
 ) -> Result<CompiledLinear, CompileError> {
+    let matrix = Matrix { name, weights, outputs, inputs };
+    compile_matrix(chip, matrix, samples, options, false)
+}
+
+/// Compiles one matrix; `complex` says that it is the real form of a complex one, with inputs and
+/// outputs in pairs.
+pub(crate) fn compile_matrix(
+    chip: &ChipDescription,
+    matrix: Matrix<'_>,
+    samples: &[f32],
+    options: &CompileOptions,
+    complex: bool,
+) -> Result<CompiledLinear, CompileError> {
+    let Matrix { name, weights, inputs, .. } = matrix;
     check_chip(chip, name)?;
     options.check(name)?;
-    let matrix = Matrix { name, weights, outputs, inputs };
     matrix.check()?;
     let samples = Samples::choose(name, samples, inputs, weights.len(), options)?;
     let limits = Limits {
@@ -59,7 +72,7 @@ pub fn compile_linear(
         x = QuantisedRows::new(name, &changed_x, inputs, limits.input)?;
     }
     let channel_power = channel_power(&changed_x, inputs);
-    let given = Inputs { codes: &x, channel_power: &channel_power, importance: None };
+    let given = Inputs { codes: &x, channel_power: &channel_power, importance: None, complex };
     let matrix = Matrix { weights: &changed_weights, ..matrix };
     let stage = Stage::lower(chip, options, matrix, given, &mut passes)?;
     let reports = stage.reports(&exact);

@@ -59,7 +59,8 @@ impl Stage {
                 let middle = QuantisedRows::new(&names[1], &inner.outcome, rank, limit)?;
                 let power = channel_power(&inner.outcome, rank);
                 let importance = inputs.importance;
-                let between = Inputs { codes: &middle, channel_power: &power, importance };
+                let complex = false;
+                let between = Inputs { codes: &middle, channel_power: &power, importance, complex };
                 let outer = Matrix {
                     name: &names[1],
                     weights: &factors.outer,

@@ -20,11 +20,11 @@ fn ratios(program: &VerifiedProgram, chip: &ChipDescription, symbols: u64) -> (f
 
 #[test]
 fn an_expert_comes_near_what_nothing_can_beat() {
-    // With two banks a pass of six tiles cannot both wait for all symbols and keep the link busy,
-    // and at 64 tokens neither way is cheap: see docs/decisions/0008-card-timing.md.
+    // With two banks a pass of six tiles cannot both wait for all symbols and keep the link busy: see
+    // docs/decisions/0008-card-timing.md.
     let two_banks = chip("ref-64-eo", &[]);
     let program = SampleExpert::gaussian(5, 128, 128).compile(&two_banks).program;
-    for (symbols, most) in [(1, 1.02), (8, 1.1), (64, 1.24), (512, 1.1)] {
+    for (symbols, most) in [(1, 1.02), (8, 1.05), (64, 1.1), (512, 1.1)] {
         let (any, work) = ratios(&program, &two_banks, symbols);
         assert!(any >= work && work >= 1.0, "{symbols} tokens: {any} {work}");
         assert!(any < most, "{symbols} tokens: {any} times what nothing can beat");
@@ -52,6 +52,29 @@ fn the_bound_names_what_makes_it() {
     // One token is bound by its way, not by a unit.
     let bound = lower_bounds(&program, &chip, 1).of_any_work;
     assert_eq!((bound.engine, bound.cycles.0), (None, 2 + 2032 + chain));
+}
+
+#[test]
+fn the_bound_of_few_banks_names_their_loader() {
+    let chip = chip("ref-64-eo", &[]);
+    let program = SampleExpert::gaussian(5, 128, 128).compile(&chip).program;
+    let bound = lower_bounds(&program, &chip, 64).of_any_work;
+    assert_eq!(bound.engine, Some(Engine::Loader(0)));
+    // By hand without turns, as above: the last of 64 vectors arrives at 2 + 2048 + 2000, and four
+    // of six tiles follow one by one after its first stream, 256 cycles each. That tiles must have
+    // been there for earlier vectors too makes it a tenth more.
+    let without = 2 + 2048 + 2000 + 24 + 21 + 4 * 256 + 2 + 21 + 24 + 2032;
+    assert!((8.0..12.0).contains(&(100.0 * (bound.cycles.0 as f64 / f64::from(without) - 1.0))));
+}
+
+#[test]
+fn programs_have_few_steps() {
+    let chip = chip("ref-64-eo", &[]);
+    let program = SampleExpert::gaussian(5, 128, 128).compile(&chip).program;
+    assert!(program.steps.len() < 1050, "{} steps", program.steps.len());
+    // A run of one token looks at the first of them only.
+    let reached = program.steps_in_reach(1).len();
+    assert!(reached < 100, "{reached} steps for one token");
 }
 
 #[test]

@@ -394,6 +394,17 @@ fn packings_that_read_both_quadratures_need_them() {
 }
 
 #[test]
+fn complex_tiles_hold_complex_weights() {
+    let damage = |p: &mut Program| {
+        p.tiles[1].packing = Packing::Complex;
+        // Four rows and columns of cells: two codes in each, each of them twice.
+        p.tiles[1].codes = vec![0; 64];
+        p.tiles[1].codes[8 * 2 + 5] = 3;
+    };
+    assert_has!(after(damage), Violation::BrokenPair { tile: TileId(1), row: 1, column: 2 });
+}
+
+#[test]
 fn pairs_are_not_divided() {
     let damage = |p: &mut Program| {
         for tile in &mut p.tiles {

@@ -4,13 +4,15 @@
 #[path = "../../compiler/tests/problem/chips.rs"]
 mod chips;
 
-use litecore_compiler::{CompileOptions, ExpertWeights, compile_expert, predict};
+use litecore_compiler::{
+    CompileOptions, ExpertWeights, compile_complex_linear, compile_expert, predict,
+};
 use litecore_hal::{Device, RunRequest, SymbolTag};
 use litecore_kernels::normal::standard_normals;
 use litecore_kernels::program::{Converters, Fast, Reference, Workspace, execute};
 use litecore_sim::{SimDevice, SimOptions, Terms};
 use litecore_types::Seed;
-use litecore_types::chip::{ChipDescription, Override, builtin_text};
+use litecore_types::chip::{ChipDescription, Override, Readout, builtin_text};
 use litecore_types::program::{Program, VerifiedProgram};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -117,6 +119,28 @@ proptest! {
     }
 
     #[test]
+    fn complex_layers_on_light_without_errors_are_the_reference(
+        mut chip in chips(),
+        outputs in 1_usize..12,
+        inputs in 1_usize..12,
+        symbols in 1_usize..20,
+        target in proptest::option::of(30.0_f64..60.0),
+    ) {
+        chip.receiver.readout = Readout::Iq;
+        let weights = normals(4, 2 * outputs * inputs);
+        let options =
+            CompileOptions { symbols_max: 20, target_snr_db: target, ..CompileOptions::default() };
+        let compiled =
+            compile_complex_linear(&chip, "l", &weights, outputs, inputs, &[], &options);
+        let program = Arc::new(compiled.unwrap_or_else(|error| panic!("{error}")).program);
+        let x = normals(5, 2 * symbols * inputs);
+        let (light, outcome) = on_card(&mut card(&chip, Terms::none()), &program, &x, 0);
+        prop_assert_eq!(light, executed(&program, &chip, &x));
+        let prediction = predict(&program, &chip, symbols as u64);
+        prop_assert_eq!(outcome.cycles, prediction.cycles);
+    }
+
+    #[test]
     fn how_symbols_are_divided_changes_no_noise(
         width in 1_usize..20,
         expert_width in 1_usize..20,
@@ -172,9 +196,16 @@ fn every_packing_means_its_matrix() {
     };
     let x = normals(3, 5 * 4);
     for (packing, inputs, outputs, optical) in
-        [("conjugate", 8, 4, 5), ("rows", 4, 8, 5), ("tokens", 4, 4, 1 + 2)]
+        [("conjugate", 8, 4, 5), ("rows", 4, 8, 5), ("tokens", 4, 4, 1 + 2), ("complex", 8, 8, 5)]
     {
-        let w = matrix(inputs, outputs);
+        let mut w = matrix(inputs, outputs);
+        if packing == "complex" {
+            for (k, j) in (0..inputs / 2).flat_map(|k| (0..outputs / 2).map(move |j| (k, j))) {
+                // The odd rows of pairs follow from the even ones.
+                w[2 * k + 1][2 * j] = -w[2 * k][2 * j + 1];
+                w[2 * k + 1][2 * j + 1] = w[2 * k][2 * j];
+            }
+        }
         let row =
             |row: &Vec<i32>| row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let codes = w.iter().map(row).collect::<Vec<_>>().join("; ");

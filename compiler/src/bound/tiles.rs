@@ -1,7 +1,7 @@
 //! What the turns of tiles in banks are about, for the tiles of a program.
 
-use super::turns::{TILES_MAX, Turn, Turns};
 use super::Flow;
+use super::turns::{TILES_MAX, Turn, Turns};
 use litecore_types::chip::ChipDescription;
 use litecore_types::chip::timing::Engine;
 use litecore_types::program::{Action, Program, Step, Symbols, TileId};
@@ -65,7 +65,8 @@ pub(super) fn turns(
                     chains.map(|chains| least(&chains, &streams[tile])).collect();
                 lags.and_then(|lags| lags.into_iter().min())
             });
-            let rests = streams[tile].iter().map(|step| flow.chains_from(steps, &[*step])[departure]);
+            let rests =
+                streams[tile].iter().map(|step| flow.chains_from(steps, &[*step])[departure]);
             Turn {
                 lag: least(&from_arrival, &streams[tile]).unwrap_or(0),
                 after: after.collect(),

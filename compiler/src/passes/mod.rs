@@ -18,7 +18,7 @@ pub(crate) use equalise::{HiddenSamples, column_powers, equalise};
 pub(crate) use low_rank::{Factors, factor};
 pub(crate) use noise::{Limits, decibels};
 pub(crate) use packing::{choose_packing, grid};
-pub(crate) use precision::{Parts, Reads};
+pub(crate) use precision::{Parts, Reads, cell_error};
 pub use report::{Figure, PassReport};
 pub(crate) use rotate::{Allowed, change_vector};
 pub(crate) use sparsity::drop_tiles;

@@ -1,11 +1,12 @@
 //! How a matrix lies on complex cells: the packing that costs the chip least.
 //!
-//! All packings make two real products in a cell and symbol; what differs is the shape of a tile,
+//! All packings of real weights make two products in a cell and symbol, complex weights four; what differs is the shape of a tile,
 //! and with it the padding, and the converters that work for a symbol. So a matrix as wide as the
 //! array's fan-in folds its inputs; a narrow and tall one fills the array with pairs of outputs; a
 //! small one takes two vectors in a symbol and needs half the codes loaded.
 
 use super::{Pass, PassReport};
+use crate::layer::Matrix;
 use crate::tile::TileGrid;
 use litecore_types::chip::{ChipDescription, Readout};
 use litecore_types::program::Packing;
@@ -22,18 +23,20 @@ struct Cost {
 /// Chooses the packing of a matrix for runs of `batch` vectors: the quickest; of those as quick one
 /// that takes less than half the energy; else conjugate folding.
 ///
+/// `complex` says that it is the real form of a complex matrix, which may lie on the cells as it is.
 /// Packings other than conjugate folding need both quadratures of the receiver.
 pub(crate) fn choose_packing(
-    name: &str,
+    matrix: Matrix<'_>,
     chip: &ChipDescription,
-    outputs: usize,
-    inputs: usize,
     batch: u64,
+    complex: bool,
 ) -> (Packing, PassReport) {
+    let Matrix { name, outputs, inputs, .. } = matrix;
     let usual = cost(chip, outputs, inputs, batch, Packing::Conjugate);
     let mut best = (Packing::Conjugate, usual);
     if chip.receiver.readout == Readout::Iq {
-        for packing in Packing::REAL {
+        let packings: &[Packing] = if complex { &Packing::ALL } else { &Packing::REAL };
+        for &packing in packings {
             let cost = cost(chip, outputs, inputs, batch, packing);
             // Folding reads three decibels better at equal light, which halves what a read is worth.
             let quicker = cost.cycles < 0.99 * best.1.cycles;
@@ -72,7 +75,7 @@ fn cost(
 ) -> Cost {
     let grid = grid(chip, outputs, inputs, packing);
     let tiles = grid.count() as f64;
-    let codes = (grid.tile_inputs * grid.tile_outputs) as f64;
+    let codes = (grid.tile_inputs * grid.tile_outputs / packing.copies()) as f64;
     let rate = chip.clock.symbol_rate_hz.value;
     let optical = batch.div_ceil(packing.vectors()) as f64;
     let load = tiles * (codes / chip.weights.load_bytes_per_s.value * rate).ceil();
@@ -101,7 +104,17 @@ mod tests {
     }
 
     fn chosen(readout: &str, outputs: usize, inputs: usize) -> Packing {
-        choose_packing("m", &chip(readout), outputs, inputs, 64).0
+        let matrix = Matrix { name: "m", weights: &[], outputs, inputs };
+        choose_packing(matrix, &chip(readout), 64, false).0
+    }
+
+    #[test]
+    fn complex_matrices_lie_on_the_cells_as_they_are() {
+        // 64 complex inputs and outputs: one tile instead of two.
+        let matrix = Matrix { name: "m", weights: &[], outputs: 128, inputs: 128 };
+        assert_eq!(choose_packing(matrix, &chip("iq"), 64, true).0, Packing::Complex);
+        assert_eq!(choose_packing(matrix, &chip("i"), 64, true).0, Packing::Conjugate);
+        assert_eq!(choose_packing(matrix, &chip("iq"), 64, false).0, Packing::Conjugate);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! More than eight bits where a target asks for it: code planes and repeated reads.
 //!
-//! What a product errs by, relative to its power, has three parts, each with its own remedy:
+//! What a product errs by, relative to its power, has four parts, each with its own remedy:
 //!
 //! ```text
 //! weights   rounding of the weights to codes      a second plane of codes, up to 2^7 finer
 //! inputs    rounding of the inputs to codes       none: the card has one code per input
 //! reads     rounding and noise of every reading   R reads averaged
+//! cells     what the cells hold instead of codes   none: it is the same in every read
 //! ```
 //!
 //! Averaging rounded readings helps only as far as noise moves them from step to step. With noise
@@ -13,6 +14,7 @@
 //! staircase, and no number of reads takes that away; the rest, `1/12 + σ²` less that, falls with R.
 
 use super::noise::decibels;
+use litecore_types::chip::ChipDescription;
 
 /// The relative squared errors of a product, and how noisy a reading is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +29,17 @@ pub(crate) struct Parts {
     pub(crate) clipping: f64,
     /// Noise of a reading beyond rounding, squared.
     pub(crate) noise: f64,
+    /// Static errors of the cells.
+    pub(crate) cells: f64,
+}
+
+/// What the static errors of a chip's cells make of a product, relative to its power.
+///
+/// A cell that holds `w (1 + a + iφ)` errs by `a` of its product in phase and by `φ` of the one in
+/// quadrature; both are as strong on average, and the errors of cells are independent.
+pub(crate) fn cell_error(chip: &ChipDescription) -> f64 {
+    let (amplitude, phase) = (chip.cell.amplitude_error.value(), chip.cell.phase_error_rad.value());
+    amplitude * amplitude + phase * phase
 }
 
 /// How a matrix is read.
@@ -71,7 +84,12 @@ impl Parts {
             * self.steps)
             .min(rounding);
         let stuck = if self.noise > 0.0 { stuck } else { rounding };
-        weights + self.inputs + self.clipping + stuck + (rounding - stuck + self.noise) / repeats
+        weights
+            + self.inputs
+            + self.cells
+            + self.clipping
+            + stuck
+            + (rounding - stuck + self.noise) / repeats
     }
 
     /// The cheapest way to read that errs by `target` at most, relative; the best one where none
@@ -95,8 +113,17 @@ impl Parts {
 mod tests {
     use super::*;
 
-    const PARTS: Parts =
-        Parts { weights: 1e-4, inputs: 1e-5, steps: 1.2e-3, clipping: 0.0, noise: 3e-4 };
+    const PARTS: Parts = Parts {
+        weights: 1e-4,
+        inputs: 1e-5,
+        steps: 1.2e-3,
+        clipping: 0.0,
+        noise: 3e-4,
+        cells: 0.0,
+    };
+
+    const SILENT: Parts =
+        Parts { weights: 0.0, inputs: 0.0, steps: 0.0, clipping: 0.0, noise: 0.0, cells: 0.0 };
 
     #[test]
     fn each_remedy_takes_its_part_away() {
@@ -107,6 +134,24 @@ mod tests {
         let often = PARTS.error(Reads { fine: false, repeats: 16 }, 128.0);
         // Half a step of noise: exp(-pi^2) / (2 pi^2) of a step squared stays, 2.6e-6 of it.
         assert!((often - (1.1e-4 + 4e-4 / 16.0)).abs() < 1e-8, "{often}");
+    }
+
+    #[test]
+    fn what_cells_err_by_no_reading_takes_away() {
+        use litecore_types::chip::builtin;
+        let chip = builtin("ref-64-eo").expect("shipped");
+        // 5e-3 of amplitude and 5 mrad of phase: 43 dB.
+        let cells = cell_error(&chip);
+        assert!((cells - 5e-5).abs() < 1e-12, "{cells}");
+        let parts = Parts { cells, ..PARTS };
+        for way in WAYS {
+            let more = parts.error(way, 128.0) - PARTS.error(way, 128.0);
+            assert!((more - cells).abs() < 1e-12, "{way:?}: {more}");
+        }
+        // A target that ideal cells reach needs more reads.
+        assert_eq!(PARTS.choose(3.5e-4, 128.0), Reads { fine: false, repeats: 2 });
+        // Two reads leave 1.6e-4 and half of 4e-4, four a quarter.
+        assert_eq!(parts.choose(3.5e-4, 128.0), Reads { fine: false, repeats: 4 });
     }
 
     #[test]
@@ -141,8 +186,7 @@ mod tests {
             squared += error * error;
         }
         let found = squared / f64::from(values);
-        let parts =
-            Parts { weights: 0.0, inputs: 0.0, steps: 1.0, clipping: 0.0, noise: sigma * sigma };
+        let parts = Parts { steps: 1.0, noise: sigma * sigma, weights: 0.0, inputs: 0.0, ..SILENT };
         let all = parts.error(Reads { fine: false, repeats: 1 }, 128.0);
         let half = parts.error(Reads { fine: false, repeats: 2 }, 128.0);
         // What does not fall with the number of reads.

@@ -80,13 +80,16 @@ pub struct Utilisation {
     pub while_streaming: f64,
     /// Over the whole run, all arrays and wavelengths: waits are lost too.
     pub of_the_run: f64,
-    /// The most that real weights allow in any of the packings.
+    /// The most that the packings of its tiles allow: two of real weights, four of complex ones.
     pub ceiling: f64,
 }
 
 /// A cell takes part in four real products, but holds two weights: of unstructured real matrices no
-/// packing makes more than two products count.
-const CEILING: f64 = 2.0;
+/// packing makes more than two products count. Of complex weights all four do.
+fn ceiling(program: &Program) -> f64 {
+    let most = program.tiles.iter().map(|tile| 2 * tile.packing.copies()).max();
+    most.unwrap_or(2) as f64
+}
 
 /// The figures of one run of `symbols` input vectors, and the prediction they come from.
 pub fn report_run(
@@ -126,7 +129,7 @@ pub fn report_run(
         utilisation: Utilisation {
             while_streaming: per(slots * lanes),
             of_the_run: per(whole * lanes),
-            ceiling: CEILING,
+            ceiling: ceiling(program),
         },
         critical_path,
         waits: waits(program, &prediction),

@@ -3,7 +3,8 @@
 //! A [`Plan`] says how symbols are divided into waves and in which order tiles are loaded. From it
 //! [`card::Card`] plays the card forward and writes down each step when it would start, so that the
 //! order of a program is the order in which its steps can start. Which plan is best is tried out:
-//! all are laid out, timed by the rules of the card, and compared.
+//! all are laid out, timed by the rules of the card, and compared. Where banks are few, the order of
+//! the first loads is looked for on top of that ([`search`]).
 
 mod card;
 mod loads;
@@ -15,8 +16,8 @@ use crate::predict::time;
 use litecore_model::checkpoint::Digest;
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{Program, Step};
-use std::collections::BTreeMap;
 use loads::Load;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use waves::Plan;
 
@@ -35,7 +36,7 @@ static BEST: Mutex<BTreeMap<Digest, Layout>> = Mutex::new(BTreeMap::new());
 const REMEMBERED: usize = 4096;
 
 /// Layouts whose slowdowns differ by less are as good as each other; the fewest steps then decide.
-const AS_GOOD: f64 = 0.01;
+const AS_GOOD: f64 = 0.005;
 
 /// A plan, and the order of loads up to its knee where that was looked for.
 #[derive(Clone, Debug)]
@@ -89,7 +90,6 @@ pub(crate) fn schedule(
         let cycles = batches.iter().map(cycles).collect();
         tried.push(Trial { layout, cycles, steps: count });
     }
-    if std::env::var("DBG").is_ok() { for t in &tried { if !t.layout.orders.is_empty() || t.layout.plan.wave==24 { eprintln!("{:?} {} {:?}", t.cycles, t.steps, t.layout.plan); } } }
     let best = choose(&tried);
     program.steps = best.steps(program, graph, chip).expect("it was laid out before");
     let mut remembered = lock();
@@ -155,4 +155,3 @@ fn key(program: &Program, graph: &Graph, chip: &ChipDescription, batch: Option<u
 fn lock() -> MutexGuard<'static, BTreeMap<Digest, Layout>> {
     BEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -7,7 +7,7 @@
 
 use super::card::Card;
 use super::loads::Load;
-use super::waves::{self, KNEE, Plan};
+use super::waves::{self, GRAIN, KNEE, Plan};
 use super::{Layout, is_small, reads};
 use crate::graph::Graph;
 use crate::predict::time;
@@ -18,7 +18,7 @@ use litecore_types::program::Program;
 const STARTS: usize = 4;
 
 /// Orders that are tried for one plan at the most.
-const ORDERS_MAX: usize = 400;
+const ORDERS_MAX: usize = 200;
 
 /// How far a load is brought forward.
 const FORWARD_MAX: usize = 4;
@@ -28,7 +28,8 @@ const SHORT_RUN_LOSS: f64 = 1.01;
 
 /// Layouts with an order of their own up to [`KNEE`], for runs in `batches`.
 ///
-/// None where every tile has a bank, where there are many tiles, or for other batches.
+/// None where every tile has a bank, where there are many tiles, for other batches, or where no run can
+/// be longer.
 pub(super) fn early_layouts(
     program: &mut Program,
     graph: &Graph,
@@ -38,8 +39,9 @@ pub(super) fn early_layouts(
     let banks = chip.array.banks * chip.array.arrays;
     let symbols_max = program.symbols_max;
     let early: Vec<u64> = batches.iter().copied().filter(|batch| *batch <= KNEE).collect();
-    let Some(&knee) = early.last() else { return Vec::new() };
-    if !is_small(graph, chip) || reads(graph) <= banks || knee < KNEE / 4 {
+    let Some(longest) = early.last() else { return Vec::new() };
+    let knee = longest.next_multiple_of(GRAIN).min(symbols_max);
+    if !is_small(graph, chip) || reads(graph) <= banks || knee < KNEE / 4 || symbols_max <= knee {
         return Vec::new();
     }
     program.symbols_max = knee;
@@ -60,9 +62,6 @@ pub(super) fn early_layouts(
     starts.truncate(STARTS);
     let found: Vec<Layout> = starts.into_iter().map(|start| search.improve(start)).collect();
     program.symbols_max = symbols_max;
-    if symbols_max == knee {
-        return found;
-    }
     let late = |layout: &Layout| {
         let orders = layout.orders.clone();
         let plans = waves::late_plans(layout.plan, knee).into_iter();
@@ -93,7 +92,7 @@ impl Search<'_> {
         let mut layout = Layout { plan, orders };
         let mut left = ORDERS_MAX;
         loop {
-            let mut best: Option<(Vec<u64>, Layout)> = None;
+            let before = cycles.last().copied();
             for array in 0..layout.orders.len() {
                 for order in changed(&layout.orders[array]) {
                     let Some(still_left) = left.checked_sub(1) else { return layout };
@@ -102,14 +101,15 @@ impl Search<'_> {
                     changed.orders[array] = order;
                     let Some(found) = self.cycles(&changed) else { continue };
                     let fits = found.iter().zip(&allowed).all(|(of, most)| *of as f64 <= *most);
-                    let least = best.as_ref().map_or(&cycles, |(cycles, _)| cycles);
-                    if fits && found.last() < least.last() {
-                        best = Some((found, changed));
+                    if fits && found.last() < cycles.last() {
+                        (cycles, layout) = (found, changed);
+                        break;
                     }
                 }
             }
-            let Some(better) = best else { return layout };
-            (cycles, layout) = better;
+            if cycles.last().copied() == before {
+                return layout;
+            }
         }
     }
 }

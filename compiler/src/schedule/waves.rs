@@ -32,14 +32,14 @@ pub(crate) struct Division {
 
 /// Parts begin at multiples of this many symbols: it divides into pairs, and steps get no shorter
 /// than their issue.
-const GRAIN: u64 = 8;
+pub(super) const GRAIN: u64 = 8;
 
 /// The most parts of one wave.
 const PARTS_MAX: u64 = 8;
 
 /// Once so many parts have passed, the next ones grow with what has passed: what a run waits for its
 /// last part is then a small share of it, and a long program does not need many steps.
-const EQUAL_PARTS: u64 = 16;
+const EQUAL_PARTS: u64 = 14;
 
 /// Likewise for waves.
 const EQUAL_WAVES: u64 = 12;
@@ -114,7 +114,7 @@ pub(crate) fn plans(symbols_max: u64, reads: usize, small: bool) -> Vec<Plan> {
 
 /// Ways to divide what comes after the first symbols of a plan.
 pub(super) fn late_plans(early: Plan, knee: u64) -> Vec<Plan> {
-    let sizes = [24, 32, 48, 64, 96, 128].into_iter();
+    let sizes = [24, 32, 48, 64, 96].into_iter();
     sizes.map(|late_wave| Plan { knee, late_wave, ..early }).collect()
 }
 

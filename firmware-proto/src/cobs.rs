@@ -59,7 +59,7 @@ pub(crate) fn zero_at(bytes: &[u8]) -> Option<usize> {
     let (blocks, rest) = bytes.as_chunks::<64>();
     for (index, block) in blocks.iter().enumerate() {
         // Without a way out in the middle, so that it becomes a few wide instructions.
-        if block.iter().fold(false, |found, byte| found | (*byte == 0)) {
+        if block.iter().fold(0, |found, byte| found | u8::from(*byte == 0)) != 0 {
             return zero_in_words(block).map(|at| index * 64 + at);
         }
     }

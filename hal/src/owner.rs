@@ -200,6 +200,9 @@ mod tests {
     struct Slow {
         capabilities: Capabilities,
         first: Duration,
+        /// What is held while the device is open.
+        #[expect(dead_code, reason = "dropped with the device")]
+        held: Arc<()>,
     }
 
     impl Device for Slow {
@@ -225,7 +228,8 @@ mod tests {
     fn owned(first_ms: u64, budget_ms: u64) -> OwnedDevice {
         let chip = builtin("tiny-4").unwrap();
         let capabilities = Capabilities::of(&chip, "slow".to_owned(), true);
-        let device = Slow { capabilities, first: Duration::from_millis(first_ms) };
+        let (first, held) = (Duration::from_millis(first_ms), Arc::new(()));
+        let device = Slow { capabilities, first, held };
         OwnedDevice::new(device, Duration::from_millis(budget_ms)).unwrap()
     }
 
@@ -259,7 +263,8 @@ mod tests {
     fn a_device_that_promises_an_answer_later_gets_the_time() {
         let chip = builtin("tiny-4").unwrap();
         let capabilities = Capabilities::of(&chip, "slow".to_owned(), true);
-        let device = Slow { capabilities, first: Duration::from_millis(150) };
+        let (first, held) = (Duration::from_millis(150), Arc::new(()));
+        let device = Slow { capabilities, first, held };
         let promise = Promise::default();
         promise.give(Deadline::after(Duration::from_millis(400)));
         let mut device =
@@ -269,32 +274,15 @@ mod tests {
 
     #[test]
     fn a_device_is_closed_when_its_owner_has_gone() {
-        let mut device = owned(0, 5000);
-        let open = Arc::new(());
-        let (opened, held) = (Arc::downgrade(&open), open);
-        struct Holds(Slow, #[expect(dead_code, reason = "dropped with it")] Arc<()>);
-        impl Device for Holds {
-            fn capabilities(&self) -> &Capabilities {
-                self.0.capabilities()
-            }
-            fn load(&mut self, program: Arc<VerifiedProgram>) -> Result<ImageId, DeviceError> {
-                self.0.load(program)
-            }
-            fn run(&mut self, request: &RunRequest<'_>) -> Result<RunOutcome, DeviceError> {
-                self.0.run(request)
-            }
-            fn telemetry(&mut self) -> Result<Telemetry, DeviceError> {
-                self.0.telemetry()
-            }
-            fn park(&mut self) -> Result<(), DeviceError> {
-                self.0.park()
-            }
-        }
+        let chip = builtin("tiny-4").unwrap();
+        let capabilities = Capabilities::of(&chip, "slow".to_owned(), true);
+        let (first, held) = (Duration::ZERO, Arc::new(()));
+        let open = Arc::downgrade(&held);
+        let device = Slow { capabilities, first, held };
+        let mut device = OwnedDevice::new(device, Duration::from_secs(5)).unwrap();
         assert_eq!(device.park(), Ok(()));
-        let slow = Slow { capabilities: device.capabilities().clone(), first: Duration::ZERO };
-        let device = OwnedDevice::new(Holds(slow, held), Duration::from_secs(5)).unwrap();
-        assert!(opened.upgrade().is_some());
+        assert!(open.upgrade().is_some());
         drop(device);
-        assert!(opened.upgrade().is_none(), "closed before the next user comes");
+        assert!(open.upgrade().is_none(), "closed before the next user comes");
     }
 }

@@ -219,7 +219,14 @@ impl Session {
         let mut pause = self.timeouts.rung;
         loop {
             let until = if self.answers_queries { deadline.or_after(pause) } else { deadline };
-            while let Some(completion) = self.link.poll(until)? {
+            loop {
+                let completion = match self.link.poll(until) {
+                    Ok(Some(completion)) => completion,
+                    Ok(None) => break,
+                    // Where a card answers from one thread, its registers wait for its work.
+                    Err(LinkError::TimedOut { .. }) if !deadline.passed() => break,
+                    Err(error) => return Err(error),
+                };
                 let came = completion.header.cookie;
                 if came == cookie {
                     return Ok(Some(completion));

@@ -116,10 +116,8 @@ pub fn open_card(uri: &DeviceUri, options: &OpenOptions) -> Result<CardDevice, O
     let deadline = Deadline::after(timeouts.open);
     let mut link = connect(uri, options, deadline)?;
     if let Some(path) = &options.trace {
-        let trace = File::create(path).map_err(|error| OpenError::Trace {
-            path: path.clone(),
-            error: error.kind(),
-        })?;
+        let trace = File::create(path)
+            .map_err(|error| OpenError::Trace { path: path.clone(), error: error.kind() })?;
         link = Box::new(TracedLink::new(link, LineWriter::new(trace)));
     }
     let card = CardOptions { timeouts, session: options.session };

@@ -98,21 +98,21 @@ impl<W: Write + Send> Link for TracedLink<W> {
         reply: Buffer,
     ) -> Result<(), LinkError> {
         let at = (self.clock)();
-        let mut what = format!("{} {}", command.cookie, command.opcode.name());
+        let mut words = vec![format!("{} {}", command.cookie, command.opcode.name())];
         let numbers =
             [("image", command.image), ("offset", command.offset), ("bytes", command.payload_len)];
-        for (key, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
-            what += &format!(", {key} {number}");
-        }
+        let told = numbers.into_iter().filter(|(_, number)| *number != 0);
+        words.extend(told.map(|(key, number)| format!("{key} {number}")));
         if command.argument != 0 {
-            what += &format!(", argument {:#x}", command.argument);
+            words.push(format!("argument {:#x}", command.argument));
         }
+        let mut what = words.join(", ");
         let result = self.link.submit(command, payload, reply);
         match &result {
             Ok(()) => {
                 self.flight.insert(command.cookie.0, (command.opcode.name(), at));
             }
-            Err(error) => what += &format!(" -> {error}"),
+            Err(error) => what = format!("{what} -> {error}"),
         }
         self.line(at, "submit", &what);
         result

@@ -31,11 +31,7 @@ fn main() {
 }
 
 /// Runs the case with this name: the transport, then what is done over it.
-fn run(
-    report: &mut Report,
-    case: &str,
-    workload: &mut Option<Workload>,
-) -> Result<(), Failure> {
+fn run(report: &mut Report, case: &str, workload: &mut Option<Workload>) -> Result<(), Failure> {
     if case == "pcie-edu" {
         return edu::run(report);
     }

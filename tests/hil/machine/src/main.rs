@@ -134,9 +134,7 @@ fn workload(litecore: &Path, model: &Path) -> io::Result<Vec<u8>> {
         Err(io::Error::other(format!("litecore {}: {what}", args.join(" "))))
     };
     let path = model.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    run(&[
-        "compile", "--quiet", "--chip", CHIP.name, "--symbols-max", SYMBOLS_MAX, "--out", path,
-    ])?;
+    run(&["compile", "--quiet", "--chip", CHIP.name, "--symbols-max", SYMBOLS_MAX, "--out", path])?;
     let device = format!("sim:{}?seed={}", CHIP.name, CHIP.seed);
     let count = BYTES.to_string();
     let said = run(&[

@@ -164,14 +164,14 @@ fn a_chip_that_is_too_small() {
 fn an_accumulator_that_could_overflow() {
     let victim = Victim::new();
     // Sixteen-bit readings of narrow tiles, in two planes and sixteen times over.
-    let lines = [("inputs", "inputs = 2"), ("gain_log2_max", "gain_log2_max = 16")];
+    let lines = [("inputs", "inputs = 1"), ("gain_log2_max", "gain_log2_max = 16")];
     let chip = victim.chip("tiny-4", &lines);
     let toml = fs::read_to_string(&chip).expect("there");
     let adc = toml.find("[adc]").expect("a converter");
     let (before, after) = toml.split_at(adc);
     let mut after = after.to_owned();
-    for (start, with) in [("bits", "bits = 16"), ("enob", "enob = { value = 12.0, source = \"test\" }")]
-    {
+    let enob = "enob = { value = 12.0, plus_minus = 0.0, source = \"test\" }";
+    for (start, with) in [("bits", "bits = 16"), ("enob", enob)] {
         let line = after.lines().find(|line| line.starts_with(start)).expect(start).to_owned();
         after = after.replacen(&line, with, 1);
     }

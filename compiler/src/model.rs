@@ -5,9 +5,7 @@ use crate::report::LayerReport;
 use crate::{CompileError, CompileOptions, CompiledExpert, ExpertWeights, compile_expert};
 use litecore_model::checkpoint::{Checkpoint, Digest, Pass};
 use litecore_model::names::{self, Part};
-use litecore_model::{
-    ByteTokenizer, ExpertKey, ModelConfig, Tensor, Tokenizer, TokenizerError,
-};
+use litecore_model::{ByteTokenizer, ExpertKey, ModelConfig, Tensor, Tokenizer, TokenizerError};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
 use rayon::prelude::*;

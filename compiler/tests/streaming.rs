@@ -146,15 +146,8 @@ fn a_shard_that_is_damaged_where_nothing_looks_leaves_nothing() {
         compile_model_to(&target, &request, &mut |_, _| {}, &mut |_, _| {})
     };
     compile().expect("sound");
-    let whole = compile_model(
-        &chip,
-        text,
-        &problem::open(&files),
-        &none,
-        &options,
-        &mut |_, _| {},
-    )
-    .expect("sound");
+    let whole = compile_model(&chip, text, &problem::open(&files), &none, &options, &mut |_, _| {})
+        .expect("sound");
     assert_eq!(CompiledModel::read(&target).expect("whole"), whole);
 
     // The lowest bit of a weight: as good a number as before, and another model.

@@ -140,7 +140,8 @@ mod tests {
     fn file_of(length: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("shard");
-        let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at * at / 7 % 251).expect("a byte")).collect();
+        let bytes: Vec<u8> =
+            (0..length).map(|at| u8::try_from(at * at / 7 % 251).expect("a byte")).collect();
         std::fs::write(&file, &bytes).expect("written");
         (folder, file, bytes)
     }
@@ -154,7 +155,8 @@ mod tests {
             // Backwards, with a gap, across borders, and some bytes twice.
             for range in [end - 3..end, 65_530..65_540, 5..6, 0..9, end - 3..end - 3] {
                 let mut found = Vec::new();
-                let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).expect("small"));
+                let [from, to] =
+                    [range.start, range.end].map(|at| usize::try_from(at).expect("small"));
                 pieces.read(range, &mut |part| found.extend_from_slice(part)).expect("there");
                 assert_eq!(found, bytes[from..to]);
             }

@@ -129,9 +129,9 @@ impl Source {
                 // One byte more, so that a file that grew is noticed.
                 let room = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1);
                 let mut bytes = Vec::new();
-                bytes.try_reserve_exact(room).map_err(|_| {
-                    unreadable(io::Error::from(ErrorKind::OutOfMemory))
-                })?;
+                bytes
+                    .try_reserve_exact(room)
+                    .map_err(|_| unreadable(io::Error::from(ErrorKind::OutOfMemory)))?;
                 let limited = File::open(file).map_err(unreadable)?;
                 let mut limited = limited.take(metadata.len().saturating_add(1));
                 limited.read_to_end(&mut bytes).map_err(unreadable)?;

@@ -3,8 +3,11 @@
 #![allow(clippy::cast_possible_truncation, reason = "patterns of bytes and small counts")]
 
 mod conformance;
+mod crowding;
 mod faults;
 mod hotplug;
 mod refusals;
+mod spy;
 mod update;
+mod watched;
 mod world;

@@ -436,6 +436,8 @@ impl Link for RingLink {
                 self.write(registers::CONTROL, control::RESET_QUEUE)?;
                 self.wait_status(status::QUIET, "emptying the queue", deadline)?;
                 self.take_back_flight();
+                // A card that has started over by itself may not master the bus any more.
+                self.backend.enable()?;
                 self.enable_queue()?;
                 return Ok(self.take_flight());
             }

@@ -23,6 +23,7 @@ pub(crate) enum Mishap {
 
 /// A function that sends payloads back, and knows how to misbehave.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "misbehaviors that happen apart or together")]
 pub(crate) struct MirrorFunction {
     pub(crate) registers: BTreeMap<u64, u32>,
     pub(crate) enabled: bool,

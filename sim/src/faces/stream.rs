@@ -207,12 +207,11 @@ mod tests {
             let serving = scope.spawn(move || converse(&near, talker, &Clock::start(), &stop));
             let (mut sent, mut refused) = (0, 0);
             while refused < 20 && sent < 1_000_000 {
-                match far.write(&[1; 1000]) {
-                    Ok(len) => (sent, refused) = (sent + len, 0),
-                    Err(_) => {
-                        refused += 1;
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
+                if let Ok(len) = far.write(&[1; 1000]) {
+                    (sent, refused) = (sent + len, 0);
+                } else {
+                    refused += 1;
+                    std::thread::sleep(Duration::from_millis(5));
                 }
             }
             far.set_nonblocking(false).unwrap();

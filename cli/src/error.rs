@@ -1,6 +1,7 @@
 use litecore_calibration::CalibrationError;
 use litecore_compiler::CompileError;
 use litecore_hal::DeviceError;
+use litecore_hal::update::UpdateError;
 use litecore_model::UnknownTier;
 use litecore_model::checkpoint::{CheckpointError, WriteError};
 use litecore_runtime::RuntimeError;
@@ -75,7 +76,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     OpenCard(#[from] litecore_hal::OpenError),
     #[error(transparent)]
-    Update(#[from] litecore_hal::update::UpdateError),
+    Update(#[from] UpdateError),
     #[error(
         "the card has chip {chip}, which is not shipped: compile the model with `litecore compile \
          --chip FILE` from the chip's description, and give the program"
@@ -117,6 +118,8 @@ impl CliError {
             | Self::NoFloatExperts
             | Self::Array(_)
             | Self::Runtime(RuntimeError::EmptyPrompt | RuntimeError::Temperature { .. }) => 2,
+            // The device was not asked.
+            Self::Update(UpdateError::NotFirmware(_)) => 1,
             Self::Device(_)
             | Self::Open(_)
             | Self::OpenCard(_)

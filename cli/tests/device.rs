@@ -131,6 +131,12 @@ fn firmware_is_updated_once_and_older_firmware_is_refused() {
     let (older, code) = update((1, 1, 0));
     assert_eq!(code, Some(3));
     assert!(older["error"].as_str().expect("words").contains("--force"), "{older:#}");
+    // What is wrong with a file is not the device's fault.
+    let other = folder.path().join("other").display().to_string();
+    fs::write(&other, "text").expect("written");
+    let (report, code) = json(&["device", "update", "--device", &uri, "--firmware", &other]);
+    assert_eq!(code, Some(1), "{report:#}");
+    assert!(report["error"].as_str().expect("words").contains("is no firmware"), "{report:#}");
     assert_eq!(emulator.interrupt(), Some(0));
 }
 

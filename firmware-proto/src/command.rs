@@ -216,6 +216,8 @@ pub const FLAG_OPEN_SESSION: u16 = 1 << 0;
 pub const FLAG_ENERGY: u16 = 1 << 1;
 /// [`Opcode::FirmwareBegin`]: take an older version too.
 pub const FLAG_ALLOW_OLDER: u16 = 1 << 2;
+/// Flag of [`Opcode::Identify`]: drop all images and uploads, whoever they belong to.
+pub const FLAG_DROP_IMAGES: u16 = 1 << 3;
 /// In a completion: answered from memory, not carried out again.
 pub const FLAG_REPEATED: u16 = 1 << 15;
 

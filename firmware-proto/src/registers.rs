@@ -29,7 +29,7 @@ pub const PCI_CLASS: u32 = 0x12_00_00;
 pub const MAGIC: u64 = 0x000;
 /// "LCRD" in byte order.
 pub const MAGIC_VALUE: u32 = u32::from_le_bytes(*b"LCRD");
-/// Read: protocol version, major in the upper half, minor in the lower.
+/// Read: greatest protocol version, major in the upper half, minor in the lower.
 pub const VERSION: u64 = 0x004;
 /// Read: the complement of [`MAGIC_VALUE`].
 pub const ALIVE: u64 = 0x008;
@@ -41,7 +41,8 @@ pub const BOOT: u64 = 0x00c;
 pub const STATUS: u64 = 0x010;
 /// Read and write: [`control`] bits.
 pub const CONTROL: u64 = 0x014;
-/// Read: number of the last fault since the start, 0 if none.
+/// Read: number of the fault that stopped the queue or kept it from starting, 0 if none; enabling
+/// clears it.
 pub const FAULT: u64 = 0x018;
 /// Read: most entries of a ring.
 pub const ENTRIES_MAX: u64 = 0x01c;

@@ -63,7 +63,7 @@ pub enum DeviceError {
         first: String,
     },
     /// The card reports a fault.
-    #[error("the card reports: {code}")]
+    #[error("the card reports: {code}; {}", what_to_do(*code))]
     Fault {
         /// Which one.
         code: FaultCode,
@@ -159,6 +159,46 @@ impl DeviceError {
     }
 }
 
+/// The remedy in words.
+fn what_to_do(code: FaultCode) -> &'static str {
+    match code {
+        FaultCode::ImageUnknown => "load the program again",
+        FaultCode::InputLength | FaultCode::InputNotFinite => "check the inputs",
+        FaultCode::SymbolsTooMany | FaultCode::PayloadTooLong => "split the run",
+        FaultCode::ProgramRefused | FaultCode::ProgramForOtherChip => {
+            "compile the program for this card's chip"
+        }
+        FaultCode::MemoryFull => "load fewer or smaller programs, or reset the card",
+        FaultCode::CommandUnknown | FaultCode::VersionUnsupported => "update the card's firmware",
+        FaultCode::ArgumentInvalid | FaultCode::ReplyTooLong | FaultCode::OffsetUnexpected => {
+            "update driver and firmware, which do not understand each other"
+        }
+        FaultCode::ImageDamaged => "load the program again, and check the cable",
+        FaultCode::FirmwareRefused => "give the firmware that was made for this card",
+        FaultCode::FirmwareDamaged => "fetch the firmware's file again",
+        FaultCode::FirmwareOrder => "reset the card, then begin again",
+        FaultCode::Busy | FaultCode::CookieStale | FaultCode::ReplyForgotten => "try again",
+        FaultCode::FrameDamaged | FaultCode::TransferFault => {
+            "try again, and if it stays so reset the card"
+        }
+        FaultCode::SessionUnknown => "end other programs that use the card, then try again",
+        FaultCode::ThermalTrip => "park the card, let it cool, then try again",
+        FaultCode::OscillatorUnlocked | FaultCode::CalibrationStale => {
+            "calibrate the card, then try again"
+        }
+        FaultCode::LaserFault
+        | FaultCode::ConverterFault
+        | FaultCode::MemoryFault
+        | FaultCode::Watchdog
+        | FaultCode::FirmwareFault => {
+            "stop using the card, and reset it; if it stays so, have it looked at"
+        }
+        FaultCode::Unlisted(_) => {
+            "stop using the card; a newer version of this program may know the fault"
+        }
+    }
+}
+
 fn remedy_of(code: FaultCode) -> Remedy {
     match code {
         FaultCode::ImageUnknown
@@ -210,6 +250,26 @@ mod tests {
         assert_eq!(fault(0x0204).remedy(), Remedy::Recalibrate);
         assert_eq!(fault(0x0201).remedy(), Remedy::Park);
         assert_eq!(fault(0xffff).remedy(), Remedy::Stop);
+    }
+
+    #[test]
+    fn every_fault_says_what_to_do() {
+        let fault = |code| DeviceError::Fault { code };
+        for (code, _) in FaultCode::LISTED {
+            let words = fault(code).to_string();
+            let (what, to_do) = words.split_once("; ").unwrap();
+            assert_eq!(what, format!("the card reports: {code}"));
+            let verb = match fault(code).remedy() {
+                Remedy::Retry => "try again",
+                Remedy::Recalibrate => "calibrate",
+                Remedy::Park => "park",
+                Remedy::Stop => "stop using the card",
+                Remedy::Reject => "",
+            };
+            assert!(to_do.contains(verb) && to_do.len() > 8, "{words}");
+        }
+        let newer = fault(FaultCode::from_number(0x0999)).to_string();
+        assert!(newer.contains("a newer version of this program"), "{newer}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use crate::{Buffer, Deadline};
-use litecore_firmware_proto::{CommandHeader, CompletionHeader};
+use litecore_firmware_proto::{CommandHeader, CompletionHeader, FaultCode};
 use std::fmt;
 
 /// Moves whole commands to a card and their completions back.
@@ -218,6 +218,16 @@ pub enum LinkError {
         card_min: u16,
         /// The greatest the card speaks.
         card_max: u16,
+    },
+    /// The card does not take the queue that it was given.
+    #[error(
+        "{address} does not start its queue, for it reports: {fault}; update driver and firmware"
+    )]
+    NotStarted {
+        /// Where the link leads.
+        address: String,
+        /// What the card reports.
+        fault: FaultCode,
     },
     /// The operating system refused.
     #[error("{address}: the system refuses {doing} (error {errno})")]

@@ -168,10 +168,11 @@ pub fn update_firmware(
     check_fit(card, &header)?;
     let before = card.identity().firmware;
     let status = firmware_status(card)?;
-    if running_state(&status) == SlotState::Trial && before == header.version {
+    if is_running(&status, &header, SlotState::Trial) {
         // An earlier update was interrupted after the restart.
-        confirm(card, report)?;
-        return Ok(Updated::To { before, now: before, resumed_from: header.body_len });
+        try_and_confirm(card, &header, report)?;
+        let now = header.version;
+        return Ok(Updated::To { before, now, resumed_from: header.body_len });
     }
     if !policy.force {
         if before == header.version {
@@ -184,22 +185,55 @@ pub fn update_firmware(
     let resumed_from = upload(card, &header, body, policy, report)?;
     report(UpdateStep::Verify);
     firmware(card, &FirmwareAsk { patience_of_run: true, ..ask(Opcode::FirmwareVerify) })?;
-    firmware(card, &ask(Opcode::FirmwareActivate))?;
-    report(UpdateStep::Restart);
-    card.reset_function()?;
-    let status = firmware_status(card)?;
-    let runs = card.identity().firmware;
-    if runs != header.version || running_state(&status) != SlotState::Trial {
-        return Err(UpdateError::FellBack { tried: header.version, runs });
+    match firmware(card, &ask(Opcode::FirmwareActivate)) {
+        Ok(_) => {
+            report(UpdateStep::Restart);
+            card.reset_function()?;
+        }
+        // A card that starts over just after it has activated the firmware tries it at once, and
+        // the command, which comes again, is out of order.
+        Err(UpdateError::Device(DeviceError::Fault { code: FaultCode::FirmwareOrder }))
+            if is_running(&firmware_status(card)?, &header, SlotState::Trial) =>
+        {
+            report(UpdateStep::Restart);
+        }
+        Err(error) => return Err(error),
+    }
+    try_and_confirm(card, &header, report)?;
+    Ok(Updated::To { before, now: header.version, resumed_from })
+}
+
+/// From a card that should run new firmware on trial to one that keeps it.
+///
+/// A card may start over at any time, and then has gone back; so what it runs is looked at before
+/// and after, and no answer in between is taken for proof.
+fn try_and_confirm(
+    card: &mut CardDevice,
+    header: &FirmwareHeader,
+    report: &mut dyn FnMut(UpdateStep),
+) -> Result<(), UpdateError> {
+    let tried = firmware_status(card)?;
+    if !is_running(&tried, header, SlotState::Trial) {
+        return Err(fell_back(card, header));
     }
     // Firmware that cannot do this much is not to be kept.
     if card.loopback(&[0x5a; 64]).is_err() || card.telemetry().is_err() {
         card.reset_function()?;
-        let runs = card.identity().firmware;
-        return Err(UpdateError::FellBack { tried: header.version, runs });
+        return Err(fell_back(card, header));
     }
-    confirm(card, report)?;
-    Ok(Updated::To { before, now: runs, resumed_from })
+    report(UpdateStep::Confirm);
+    firmware(card, &ask(Opcode::FirmwareConfirm))?;
+    let status = firmware_status(card)?;
+    let kept = is_running(&status, header, SlotState::Confirmed);
+    // The other slot may hold the same version.
+    if kept && status.running == tried.running && card.identity().firmware == header.version {
+        return Ok(());
+    }
+    Err(fell_back(card, header))
+}
+
+fn fell_back(card: &CardDevice, header: &FirmwareHeader) -> UpdateError {
+    UpdateError::FellBack { tried: header.version, runs: card.identity().firmware }
 }
 
 /// Returns a card to the firmware it ran before the last update, and says which that is.
@@ -276,10 +310,9 @@ fn upload(
         };
         match firmware(card, &data) {
             Ok(_) => at += piece.len() as u64,
-            Err(
-                UpdateError::Damaged
-                | UpdateError::Device(DeviceError::Fault { code: FaultCode::OffsetUnexpected }),
-            ) if astray < ASTRAY_MAX => {
+            Err(UpdateError::Device(DeviceError::Fault {
+                code: FaultCode::FrameDamaged | FaultCode::OffsetUnexpected,
+            })) if astray < ASTRAY_MAX => {
                 // The card knows best what it has.
                 astray += 1;
                 at = firmware_status(card)?.staged.min(of);
@@ -291,14 +324,10 @@ fn upload(
     Ok(resumed_from)
 }
 
-fn confirm(card: &mut CardDevice, report: &mut dyn FnMut(UpdateStep)) -> Result<(), UpdateError> {
-    report(UpdateStep::Confirm);
-    firmware(card, &ask(Opcode::FirmwareConfirm)).map(drop)
-}
-
-fn running_state(status: &FirmwareStatus) -> SlotState {
-    let [a, b] = status.states;
-    if status.running.number() == 0 { a } else { b }
+/// Whether a card runs what is in a file, in this state.
+fn is_running(status: &FirmwareStatus, header: &FirmwareHeader, state: SlotState) -> bool {
+    let slot = usize::from(status.running.number());
+    status.states.get(slot) == Some(&state) && status.versions.get(slot) == Some(&header.version)
 }
 
 fn ask(opcode: Opcode) -> FirmwareAsk<'static> {

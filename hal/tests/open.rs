@@ -104,6 +104,15 @@ fn a_socket_that_babbles_hangs_up_or_is_taken_says_so() {
     });
     let babble = vfio_user(&folder.path("babble"));
     assert!(matches!(babble, OpenError::Garbage { .. }), "{babble}");
+    assert!(babble.to_string().ends_with("of this program's version"), "{babble}");
+    // Messages that are sound, that answer nothing, and that never end.
+    serve("flood", |mut stream| {
+        use std::io::Write;
+        let message = [9, 9, 1, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0].repeat(256);
+        while stream.write_all(&message).is_ok() {}
+    });
+    let flood = vfio_user(&folder.path("flood"));
+    assert!(matches!(flood, OpenError::Silent { .. }), "{flood}");
     serve("hangs-up", drop);
     let hangs_up = vfio_user(&folder.path("hangs-up"));
     assert!(matches!(hangs_up, OpenError::Garbage { .. }), "{hangs_up}");

@@ -18,6 +18,10 @@ pub(super) struct LoadedImage {
 }
 
 impl LoadedImage {
+    pub(super) fn is_on_card(&self) -> bool {
+        self.on_card.is_some()
+    }
+
     /// The card has lost it.
     pub(super) fn forget(&mut self) {
         self.on_card = None;

@@ -17,7 +17,7 @@ use crate::{
     LinkError, LinkInfo, ResetLevel, RunOutcome, RunRequest, Telemetry, Timeouts,
 };
 use image::LoadedImage;
-use litecore_firmware_proto::command::FLAG_OPEN_SESSION;
+use litecore_firmware_proto::command::{FLAG_DROP_IMAGES, FLAG_OPEN_SESSION};
 use litecore_firmware_proto::identity::{FEATURE_QUERY, IDENTIFY_REQUEST_BYTES, IdentifyRequest};
 use litecore_firmware_proto::telemetry::{TELEMETRY_BYTES, TelemetryRecord};
 use litecore_firmware_proto::{FaultCode, Opcode, PROTOCOL_VERSION, ResetDepth};
@@ -25,6 +25,7 @@ use litecore_types::Cycles;
 use litecore_types::program::VerifiedProgram;
 use session::{Ask, Failure, Session};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How a card is used.
@@ -67,7 +68,8 @@ impl CardDevice {
         deadline: Deadline,
     ) -> Result<Self, DeviceError> {
         let mut session = Session::new(link, options.timeouts, options.session);
-        let identity = greet(&mut session, deadline)?;
+        // Images of earlier users have names that nobody knows any more.
+        let identity = greet(&mut session, FLAG_DROP_IMAGES, deadline)?;
         let (done, promise) = (Telemetry::default(), Promise::default());
         Ok(Self { session, identity, images: Vec::new(), done, promise })
     }
@@ -147,6 +149,14 @@ impl CardDevice {
         ask.argument = ResetDepth::Function.number();
         // The card may start over before it has answered, and pipes have no other way to tell it.
         let asked = self.session.exchange(&ask, &mut |_| {}, deadline);
+        let boot = self.identity.boot;
+        if matches!(asked, Err(Failure::Restarted)) {
+            self.greet_again(self.deadline(self.session.timeouts.open, 0))?;
+            if self.identity.boot != boot {
+                // Once is enough: firmware on trial does not outlive a second time.
+                return Ok(());
+            }
+        }
         if asked.is_err() {
             self.session.link.reset(ResetLevel::Function, deadline)?;
         }
@@ -201,20 +211,50 @@ impl CardDevice {
         self.session.exchange(ask, fill, deadline)
     }
 
-    /// Greets a card that has started over, and makes sure that it is the same.
+    /// Greets a card whose session is over, and makes sure that it is the same.
+    ///
+    /// Images stay where only the names of commands were used up. Else they are loaded again, and
+    /// what the card may still have of them is dropped: their names may mean something else by now.
     fn greet_again(&mut self, deadline: Deadline) -> Result<(), DeviceError> {
-        self.session.begin_anew();
-        let identity = greet(&mut self.session, deadline)?;
+        let resets = self.session.recovery().resets;
+        let used_up = self.session.is_used_up();
+        let flag = if used_up { 0 } else { FLAG_DROP_IMAGES };
+        if used_up {
+            self.session.renew();
+        } else {
+            self.session.begin_anew();
+        }
+        let identity = greet(&mut self.session, flag, deadline)?;
         let (before, now) = (&self.identity.capabilities, &identity.capabilities);
         if before != now {
             let what = "another card than before: open the device again";
             return Err(DeviceError::BadReply { command: "identify", what });
         }
-        for image in &mut self.images {
-            image.forget();
+        let undisturbed = resets == self.session.recovery().resets;
+        if !(used_up && undisturbed && self.identity.boot == identity.boot) {
+            for image in &mut self.images {
+                image.forget();
+            }
         }
         self.identity = identity;
         Ok(())
+    }
+
+    /// Passes over names of commands, as if so many had been sent; a session has 2³² of them. For
+    /// tests of what comes after.
+    pub fn skip_names(&mut self, count: u32) {
+        self.session.skip_names(count);
+    }
+}
+
+impl Drop for CardDevice {
+    /// Leaves no images behind on a card that can still be told so.
+    fn drop(&mut self) {
+        if self.images.iter().any(LoadedImage::is_on_card) && !thread::panicking() {
+            let ask = greeting(&self.session, FLAG_DROP_IMAGES);
+            let fill = &mut |payload: &mut [u8]| payload.copy_from_slice(&REQUEST.encode());
+            self.session.last_word(&ask, fill);
+        }
     }
 }
 
@@ -224,19 +264,30 @@ fn timed_out(began: Instant) -> DeviceError {
     DeviceError::TimedOut { waited_ms }
 }
 
-/// Opens a session and agrees on versions and features.
-fn greet(session: &mut Session, deadline: Deadline) -> Result<CardIdentity, DeviceError> {
-    let request = IdentifyRequest {
-        version_min: PROTOCOL_VERSION,
-        version_max: PROTOCOL_VERSION,
-        features: identity::WANTED,
-    };
+/// What this driver speaks.
+const REQUEST: IdentifyRequest = IdentifyRequest {
+    version_min: PROTOCOL_VERSION,
+    version_max: PROTOCOL_VERSION,
+    features: identity::WANTED,
+};
+
+fn greeting(session: &Session, flags: u16) -> Ask {
     let mut ask = Ask::new(Opcode::Identify, &session.timeouts);
-    ask.flags = FLAG_OPEN_SESSION;
+    ask.flags = flags;
     ask.payload_len = IDENTIFY_REQUEST_BYTES;
     ask.reply_capacity = IDENTITY_REPLY_BYTES;
+    ask
+}
+
+/// Opens a session and agrees on versions and features.
+fn greet(
+    session: &mut Session,
+    flag: u16,
+    deadline: Deadline,
+) -> Result<CardIdentity, DeviceError> {
+    let ask = greeting(session, FLAG_OPEN_SESSION | flag);
     loop {
-        let fill = &mut |payload: &mut [u8]| payload.copy_from_slice(&request.encode());
+        let fill = &mut |payload: &mut [u8]| payload.copy_from_slice(&REQUEST.encode());
         let completion = match session.exchange(&ask, fill, deadline) {
             Ok(completion) => completion,
             Err(Failure::Device(error)) => return Err(error),

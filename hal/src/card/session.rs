@@ -67,7 +67,8 @@ impl Ask {
 /// Why a command came to nothing.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The card has forgotten the session, and with it images and uploads.
+    /// The session is over: the card has forgotten it, and with it images and uploads, or it has no
+    /// names left.
     Restarted,
     /// For good.
     Device(DeviceError),
@@ -85,10 +86,13 @@ enum State {
     Held(Buffer, Buffer),
     /// With the link.
     Sent,
-    /// Its buffers are with a link that cannot give them back yet.
+    /// Its buffers are with a link that cannot give them back yet, or has none to give.
     Stuck,
 }
 
+/// Names that are left over when a new session begins: more than one command takes in all its
+/// repetitions.
+const NAMES_LEFT: u32 = 1 << 12;
 /// First pause before a busy card is asked again; doubled each time.
 const BUSY_PAUSE: Duration = Duration::from_micros(200);
 
@@ -106,9 +110,25 @@ impl Session {
 
     /// Names begin anew: under a number of their own where the card has forgotten the old ones.
     pub(super) fn begin_anew(&mut self) {
+        self.renew();
+        self.recovery.restarts += 1;
+    }
+
+    /// Names begin anew because they are used up.
+    pub(super) fn renew(&mut self) {
         self.number = self.number.checked_add(1).unwrap_or(1);
         self.sequence = 0;
-        self.recovery.restarts += 1;
+    }
+
+    /// Whether this session has so few names left that it must not go on. A card takes names from
+    /// the beginning again for old ones.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.sequence >= u32::MAX - NAMES_LEFT
+    }
+
+    /// Passes over names.
+    pub(super) fn skip_names(&mut self, count: u32) {
+        self.sequence = self.sequence.saturating_add(count);
     }
 
     /// Carries out one command: `fill` writes its payload, as often as it must be written.
@@ -121,7 +141,11 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Completion, Failure> {
         let mut pause = BUSY_PAUSE;
+        let mut reached_again = false;
         loop {
+            if self.is_used_up() {
+                return Err(Failure::Restarted);
+            }
             let completion = self.carry_out(ask, fill, deadline)?;
             match completion.header.fault {
                 Some(FaultCode::SessionUnknown) => return Err(Failure::Restarted),
@@ -136,7 +160,36 @@ impl Session {
                     thread::sleep(pause);
                     pause = (pause * 2).min(self.timeouts.rung);
                 }
+                // The card could not reach host memory: the queue is set up anew, once.
+                Some(FaultCode::TransferFault) if !reached_again => {
+                    reached_again = true;
+                    let soon = deadline.or_after(self.timeouts.rung);
+                    if self.link.reset(ResetLevel::Queue, soon).is_err() {
+                        self.recovery.resets_failed += 1;
+                        self.lost = true;
+                        return Ok(completion);
+                    }
+                    self.recovery.resets[1] += 1;
+                }
                 _ => return Ok(completion),
+            }
+        }
+    }
+
+    /// Sends one last command of this session, and waits for no longer than a moment.
+    pub(super) fn last_word(&mut self, ask: &Ask, fill: &mut dyn FnMut(&mut [u8])) {
+        if self.lost {
+            return;
+        }
+        let command = self.name(ask);
+        if let Ok(State::Held(payload, reply)) = self.filled(ask, fill)
+            && self.link.submit(&command, payload, reply).is_ok()
+        {
+            let soon = Deadline::after(self.timeouts.rung);
+            while let Ok(Some(completion)) = self.link.poll(soon) {
+                if completion.header.cookie == command.cookie {
+                    return;
+                }
             }
         }
     }
@@ -155,7 +208,7 @@ impl Session {
             self.climb(&mut ladder, deadline, began)?;
             return Err(Failure::Restarted);
         }
-        let mut state = self.filled(ask, fill)?;
+        let mut state = self.held(ask, fill)?;
         loop {
             if let State::Held(payload, reply) = state {
                 state = match self.link.submit(&command, payload, reply) {
@@ -177,7 +230,7 @@ impl Session {
             let ours = unfinished.into_iter().find(|one| one.0 == command.cookie);
             state = match ours {
                 Some((_, payload, reply)) => State::Held(payload, reply),
-                None => self.filled(ask, fill)?,
+                None => self.held(ask, fill)?,
             };
             self.recovery.resent += 1;
         }
@@ -197,7 +250,17 @@ impl Session {
         }
     }
 
-    fn filled(&mut self, ask: &Ask, fill: &mut dyn FnMut(&mut [u8])) -> Result<State, Failure> {
+    /// The command in our hands; or stuck, where commands that were given up still hold the room.
+    fn held(&mut self, ask: &Ask, fill: &mut dyn FnMut(&mut [u8])) -> Result<State, Failure> {
+        let most = self.link.info().transfer_max;
+        let fits = ask.payload_len <= most && ask.reply_capacity <= most;
+        match self.filled(ask, fill) {
+            Err(LinkError::NoRoom { .. }) if fits => Ok(State::Stuck),
+            held => Ok(held?),
+        }
+    }
+
+    fn filled(&mut self, ask: &Ask, fill: &mut dyn FnMut(&mut [u8])) -> Result<State, LinkError> {
         let mut payload = self.link.buffer(ask.payload_len)?;
         fill(&mut payload);
         let mut reply = self.link.buffer(ask.reply_capacity)?;
@@ -301,12 +364,12 @@ impl Session {
     }
 
     fn given_up(&mut self, ladder: &Ladder, began: Instant) -> Failure {
+        // Whatever is still in flight belongs to nobody now.
+        self.lost = true;
         let Some(level) = ladder.tried() else {
             let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             return Failure::Device(DeviceError::TimedOut { waited_ms });
         };
-        // Whatever is still in flight belongs to nobody now.
-        self.lost = true;
         Failure::Device(if ladder.gone {
             DeviceError::LinkLost
         } else {
@@ -354,10 +417,11 @@ impl Ladder {
             | LinkError::Garbage { .. }
             | LinkError::Restarted { .. }
             | LinkError::NoSuchReset { .. }
-            | LinkError::System { .. } => Ok(()),
-            LinkError::Versions { .. } | LinkError::NoRoom { .. } => {
-                Err(Failure::Device(error.clone().into()))
-            }
+            | LinkError::NotStarted { .. }
+            | LinkError::System { .. }
+            // One command at a time always has room: others hold it that were given up.
+            | LinkError::NoRoom { .. } => Ok(()),
+            LinkError::Versions { .. } => Err(Failure::Device(error.clone().into())),
         }
     }
 

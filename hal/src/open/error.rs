@@ -97,7 +97,7 @@ pub enum OpenError {
         waited_ms: u64,
     },
     /// What was heard is not of this protocol.
-    #[error("`{uri}` answers garbage ({what}): check that it is a card, and its line settings")]
+    #[error("`{uri}` answers garbage ({what}): check {}", suspects(uri))]
     Garbage {
         /// The address.
         uri: DeviceUri,
@@ -222,6 +222,19 @@ impl fmt::Display for Advice {
             Self::OtherThanCard { what } => {
                 write!(f, "it is {what}; `litecore device list` shows the cards there are")
             }
+        }
+    }
+}
+
+/// What may be wrong where garbage comes.
+fn suspects(uri: &DeviceUri) -> &'static str {
+    match uri {
+        DeviceUri::Serial { .. } => {
+            "that a card is at the other end, its line settings, and the cable"
+        }
+        DeviceUri::Usb { .. } | DeviceUri::Pcie { .. } => "that it is a card of this kind",
+        DeviceUri::VfioUser { .. } | DeviceUri::Sim { .. } => {
+            "that an emulated card listens there, of this program's version"
         }
     }
 }

@@ -1,7 +1,7 @@
 #![allow(unsafe_code, reason = "mappings are made and ended by address")]
 
 use crate::LinkError;
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -53,10 +53,13 @@ impl HostMemory {
     pub fn shared(address: &str, len: usize) -> Result<Self, LinkError> {
         let len = len.next_multiple_of(HUGE_PAGE);
         let failed = |e| mapping_failed(address, e);
-        let fd = rustix::fs::memfd_create("litecore-arena", MemfdFlags::CLOEXEC).map_err(failed)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("litecore-arena", flags).map_err(failed)?;
         rustix::fs::ftruncate(&fd, len as u64).map_err(failed)?;
+        // Whoever maps it may rely on its length.
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL).map_err(failed)?;
         // SAFETY: a new mapping at an address the kernel chooses touches no other; the file is
-        // ours and never shrinks.
+        // sealed against shrinking.
         let mapped = unsafe {
             rustix::mm::mmap(
                 ptr::null_mut(),

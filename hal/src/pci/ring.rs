@@ -3,11 +3,12 @@ use super::{ALL_ONES, PciBackend};
 use crate::{
     Buffer, Completion, Deadline, Link, LinkCounters, LinkError, LinkInfo, ResetLevel, Unfinished,
 };
+use litecore_firmware_proto::identity::Identity;
 use litecore_firmware_proto::registers::{self, control, status};
 use litecore_firmware_proto::ring::{
     COMPLETION_BYTES, CompletionEntry, Descriptor, RingShape, TAIL_AT,
 };
-use litecore_firmware_proto::{CommandHeader, CompletionHeader};
+use litecore_firmware_proto::{CommandHeader, CompletionHeader, FaultCode, PROTOCOL_VERSION};
 use std::collections::BTreeMap;
 use std::hint;
 use std::sync::Arc;
@@ -155,11 +156,43 @@ impl RingLink {
         if magic != registers::MAGIC_VALUE {
             return Err(garbage(self.backend.as_ref(), "no card's magic number"));
         }
+        self.check_version()?;
         self.wait_status(status::READY, "waiting for the card to start", deadline)?;
         self.backend.enable()?;
         self.write(registers::CONTROL, control::RESET_QUEUE)?;
         self.wait_status(status::QUIET, "emptying the queue", deadline)?;
         self.enable_queue()
+    }
+
+    /// Refuses a card whose rings may mean something else, before it is given any.
+    fn check_version(&mut self) -> Result<(), LinkError> {
+        let version = self.read_live(registers::VERSION, "reading the protocol version")?;
+        let [minor, _, major, _] = version.to_le_bytes();
+        let greatest = u16::from_be_bytes([major, minor]);
+        let ours = PROTOCOL_VERSION >> 8;
+        if u16::from(major) == ours {
+            return Ok(());
+        }
+        let least = if u16::from(major) > ours { self.least_version(greatest)? } else { greatest };
+        if least >> 8 <= ours && ours <= u16::from(major) {
+            return Ok(());
+        }
+        let address = self.info.address.clone();
+        Err(LinkError::Versions { address, card_min: least, card_max: greatest })
+    }
+
+    /// The least version a card speaks, from its identity block; where that cannot be read, the
+    /// greatest.
+    fn least_version(&mut self, greatest: u16) -> Result<u16, LinkError> {
+        let doing = "reading the identity block";
+        let len = self.read_live(registers::IDENTITY_LEN, doing)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(registers::IDENTITY_BYTES_MAX);
+        let mut block = Vec::with_capacity(len.next_multiple_of(4));
+        for at in (registers::IDENTITY..).step_by(4).take(len.div_ceil(4)) {
+            block.extend_from_slice(&self.read_live(at, doing)?.to_le_bytes());
+        }
+        block.truncate(len);
+        Ok(Identity::parse(&block).map_or(greatest, |identity| identity.version_min))
     }
 
     /// Empty rings, and a card that listens to the doorbell. The card must be quiet.
@@ -178,6 +211,12 @@ impl RingLink {
         self.write64(registers::SUBMISSION_BASE, self.submission.bus_address())?;
         self.write64(registers::COMPLETION_BASE, self.completion.bus_address())?;
         self.write(registers::CONTROL, control::ENABLE)?;
+        if self.read_live(registers::STATUS, "starting the queue")? & status::ENABLED == 0 {
+            let fault = self.read_live(registers::FAULT, "starting the queue")?;
+            let fault = FaultCode::from_number(u16::try_from(fault).unwrap_or(u16::MAX));
+            let address = self.info.address.clone();
+            return Err(LinkError::NotStarted { address, fault });
+        }
         self.enabled = true;
         Ok(())
     }
@@ -189,9 +228,10 @@ impl RingLink {
         self.backend.write32(registers::DOORBELL, self.tail)
     }
 
-    /// The completion at the head of the ring, if it is there; strays are counted and dropped.
+    /// The completion at the head of the ring, if it is there; strays are counted and dropped, but
+    /// no more than a ring of them at a time, for a card may be faster with them than we are.
     fn take_completion(&mut self) -> Option<Completion> {
-        loop {
+        for _ in 0..self.shape.entries() {
             let at = usize::try_from(self.shape.completion_at(self.head)).unwrap_or(0);
             let tail = self.completion.load64(at + TAIL_AT);
             if CompletionEntry::phase_of_tail(tail) != self.shape.phase(self.head) {
@@ -208,6 +248,7 @@ impl RingLink {
             }
             self.counters.strays += 1;
         }
+        None
     }
 
     fn match_up(&mut self, header: CompletionHeader) -> Option<Completion> {
@@ -399,6 +440,8 @@ impl Link for RingLink {
                 self.write(registers::CONTROL, control::RESET_QUEUE)?;
                 self.wait_status(status::QUIET, "emptying the queue", deadline)?;
                 self.take_back_flight();
+                // A card that has started over by itself may not master the bus any more.
+                self.backend.enable()?;
                 self.enable_queue()?;
                 return Ok(self.take_flight());
             }

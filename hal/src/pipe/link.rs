@@ -164,7 +164,7 @@ impl PipeLink {
 
     /// Moves what can be moved, then waits for more until something happens or `deadline`.
     fn step(&mut self, deadline: Deadline) -> Result<(), LinkError> {
-        let moved = self.pump()?;
+        let moved = self.pump(deadline)?;
         if moved || !self.finished.is_empty() {
             return Ok(());
         }
@@ -179,13 +179,13 @@ impl PipeLink {
         self.pipe.wait(blocked, until)
     }
 
-    /// Everything that can be done without waiting; whether anything was.
-    fn pump(&mut self) -> Result<bool, LinkError> {
+    /// Everything that can be done without waiting for the card; whether anything was.
+    fn pump(&mut self, deadline: Deadline) -> Result<bool, LinkError> {
         let mut moved = self.read_in()?;
         self.look_at_events()?;
         self.take_in()?;
         self.fill_stream();
-        moved |= self.send_out()?;
+        moved |= self.send_out(deadline)?;
         Ok(moved)
     }
 
@@ -248,7 +248,7 @@ impl PipeLink {
     }
 
     /// From the frames at hand into the pipe, as far as it takes them.
-    fn send_out(&mut self) -> Result<bool, LinkError> {
+    fn send_out(&mut self, deadline: Deadline) -> Result<bool, LinkError> {
         let mut moved = false;
         loop {
             if self.outgoing_sent == self.outgoing.len() {
@@ -269,7 +269,7 @@ impl PipeLink {
                 }
             }
             let rest = self.outgoing.get(self.outgoing_sent..).unwrap_or_default();
-            let soon = Deadline::after(Duration::from_millis(100));
+            let soon = deadline.or_after(Duration::from_millis(100));
             let written = self.pipe.write(rest, soon)?;
             self.outgoing_sent += written;
             if written == 0 {
@@ -294,6 +294,11 @@ impl PipeLink {
                     let len = usize::try_from(header.reply_len).unwrap_or(usize::MAX);
                     if len > self.info.transfer_max {
                         return Err(self.lost_place("a reply beyond all limits"));
+                    }
+                    // A card that answers before it has been asked does not read what comes behind
+                    // as we mean it.
+                    if self.queue.contains(&header.cookie.0) {
+                        return Err(self.lost_place("a completion of a command it does not have"));
                     }
                     let capacity = self.flight.get(&header.cookie.0).map(|one| {
                         one.reply

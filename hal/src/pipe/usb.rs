@@ -293,6 +293,7 @@ impl BytePipe for UsbPipe {
                 port.sent_before = 0;
                 if whole.is_multiple_of(port.packet) {
                     // Only a short packet ends a transfer.
+                    let time = deadline.left().max(Duration::from_millis(1));
                     let _ = port.handle.write_bulk(port.endpoint_out, &[], time);
                 }
                 Ok(sent)

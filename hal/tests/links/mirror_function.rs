@@ -2,7 +2,9 @@ use litecore_firmware_proto::registers::{self, control, status};
 use litecore_firmware_proto::ring::{
     CompletionEntry, DESCRIPTOR_BYTES, Descriptor, RingShape, TAIL_AT,
 };
-use litecore_firmware_proto::{CompletionHeader, Opcode};
+use litecore_firmware_proto::{
+    CommandHeader, CompletionHeader, Cookie, FaultCode, Opcode, PROTOCOL_VERSION,
+};
 use litecore_hal::pci::{Dma, Function, Irq};
 use std::collections::BTreeMap;
 
@@ -21,15 +23,26 @@ pub(crate) enum Mishap {
 
 /// A function that sends payloads back, and knows how to misbehave.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "misbehaviors that happen apart or together")]
 pub(crate) struct MirrorFunction {
-    registers: BTreeMap<u64, u32>,
-    enabled: bool,
-    head: u32,
-    completed: u32,
+    pub(crate) registers: BTreeMap<u64, u32>,
+    pub(crate) enabled: bool,
+    pub(crate) head: u32,
+    pub(crate) completed: u32,
     pub(crate) mishaps: Vec<Mishap>,
     pub(crate) is_gone: bool,
     /// Never quiet after a reset of the queue.
     pub(crate) never_quiet: bool,
+    /// Never enabled, for this reason.
+    pub(crate) never_enabled: Option<FaultCode>,
+    /// It was given a queue once.
+    pub(crate) was_enabled: bool,
+    /// Instead of answering, it completes commands that nobody sent, whenever it is looked at.
+    pub(crate) floods: bool,
+    /// The greatest protocol version; 0 for the driver's own.
+    pub(crate) version: u16,
+    /// What is told in the register window.
+    pub(crate) identity: Vec<u8>,
     pub(crate) function_resets: u32,
     pub(crate) reads: u64,
     pub(crate) doorbells: u64,
@@ -102,7 +115,21 @@ impl Function for MirrorFunction {
             _ if self.is_gone => u32::MAX,
             registers::MAGIC => registers::MAGIC_VALUE,
             registers::ALIVE => registers::ALIVE_VALUE,
-            registers::STATUS => status::READY | quiet,
+            registers::STATUS => {
+                let enabled = self.enabled && self.never_enabled.is_none();
+                status::READY | quiet | if enabled { status::ENABLED } else { 0 }
+            }
+            registers::FAULT => self.never_enabled.map_or(0, |fault| u32::from(fault.number())),
+            registers::VERSION => {
+                let version = if self.version == 0 { PROTOCOL_VERSION } else { self.version };
+                u32::from(version >> 8) << 16 | u32::from(version & 0xff)
+            }
+            registers::IDENTITY_LEN => self.identity.len() as u32,
+            at if at >= registers::IDENTITY => {
+                let rest = self.identity.get((at - registers::IDENTITY) as usize..);
+                let word = rest.and_then(<[u8]>::first_chunk::<4>);
+                word.map_or(0, |word| u32::from_le_bytes(*word))
+            }
             registers::ENTRIES_MAX => 256,
             _ => self.registers.get(&offset).copied().unwrap_or(0),
         };
@@ -122,6 +149,7 @@ impl Function for MirrorFunction {
         }
         let value = u32::from_le_bytes(from.try_into().unwrap());
         match offset {
+            registers::DOORBELL if self.floods => {}
             registers::DOORBELL if self.enabled => {
                 self.doorbells += 1;
                 self.serve(value, dma, irq);
@@ -129,11 +157,22 @@ impl Function for MirrorFunction {
             registers::CONTROL if value & control::RESET_QUEUE != 0 => self.enabled = false,
             registers::CONTROL if value & control::ENABLE != 0 => {
                 (self.enabled, self.head, self.completed) = (true, 0, 0);
+                self.was_enabled = true;
             }
             _ => _ = self.registers.insert(offset, value),
         }
     }
-    fn advance(&mut self, _: u64, _: &mut dyn Dma, _: &mut dyn Irq) {}
+    fn advance(&mut self, _: u64, dma: &mut dyn Dma, irq: &mut dyn Irq) {
+        if self.floods {
+            let entries = self.registers[&registers::ENTRIES];
+            let shape = RingShape::new(entries).unwrap();
+            let nobody = CommandHeader::new(Cookie::new(9, 9), Opcode::Loopback);
+            for _ in 0..entries {
+                self.complete(shape, &CompletionHeader::done(&nobody), false, dma);
+            }
+            irq.raise(registers::VECTOR_COMPLETION);
+        }
+    }
     fn next_wakeup_ns(&self) -> Option<u64> {
         None
     }

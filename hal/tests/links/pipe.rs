@@ -91,6 +91,62 @@ fn a_card_that_starts_over_is_noticed_and_greeted_again() {
 }
 
 #[test]
+fn an_answer_to_half_a_command_ends_the_connection_and_the_next_one_is_whole() {
+    let (mut link, end) = open(Flavor::Delimited, 0);
+    end.0.lock().unwrap().hasty = true;
+    // Longer than all windows together, so that a part of it is still here.
+    submit(&mut link, 1, &pattern(1, 1 << 20));
+    let error = link.poll(soon()).unwrap_err();
+    assert!(matches!(error, LinkError::Garbage { .. }), "{error}");
+    let unfinished = link.reset(ResetLevel::Link, soon()).unwrap();
+    assert_eq!(unfinished.len(), 1);
+    for one in unfinished {
+        link.submit(&one.command, one.payload, one.reply).unwrap();
+    }
+    let completion = link.poll(soon()).unwrap().unwrap();
+    assert_eq!(&completion.reply[..], pattern(1, 1 << 20));
+    echo(&mut link, 2, b"and on");
+}
+
+/// Takes writes as slowly as it may.
+struct Sluggish;
+
+impl BytePipe for Sluggish {
+    fn kind(&self) -> LinkKind {
+        LinkKind::Usb
+    }
+    fn address(&self) -> &'static str {
+        "usb:sluggish"
+    }
+    fn framing(&self) -> PipeFraming {
+        PipeFraming::Packets
+    }
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, LinkError> {
+        Ok(0)
+    }
+    fn write(&mut self, _: &[u8], deadline: Deadline) -> Result<usize, LinkError> {
+        std::thread::sleep(deadline.left());
+        Ok(0)
+    }
+    fn wait(&mut self, _: bool, _: Deadline) -> Result<(), LinkError> {
+        Ok(())
+    }
+    fn reset(&mut self, _: ResetLevel, _: Deadline) -> Result<(), LinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_write_waits_no_longer_than_the_call_it_is_part_of() {
+    let began = std::time::Instant::now();
+    let pipe = Box::new(Sluggish);
+    let short = Deadline::after(Duration::from_millis(20));
+    let error = PipeLink::open(pipe, PipeOptions::usual(7), short).err();
+    assert!(matches!(error, Some(LinkError::TimedOut { .. })), "{error:?}");
+    assert!(began.elapsed() < Duration::from_millis(80), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_card_that_is_unplugged_is_gone_and_comes_back() {
     let (mut link, end) = open(Flavor::Packet, 0);
     end.0.lock().unwrap().is_there = false;

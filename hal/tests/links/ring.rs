@@ -1,5 +1,8 @@
 use super::mirror_function::{MirrorFunction, Mishap};
 use super::{echo, pattern, soon, submit};
+use litecore_firmware_proto::firmware::FirmwareVersion;
+use litecore_firmware_proto::identity::{IDENTITY_BYTES, Identity};
+use litecore_firmware_proto::{CapabilityBlock, ChipName, FaultCode};
 use litecore_hal::pci::{InProcessFunction, RingLink, RingOptions};
 use litecore_hal::{Deadline, Link, LinkError, ResetLevel};
 use std::sync::{Arc, Mutex};
@@ -129,4 +132,88 @@ fn what_is_no_card_is_told_from_nothing_at_all() {
     let backend = InProcessFunction::new(function, "mirror");
     let refused = RingLink::open(Box::new(backend), OPTIONS, soon()).err().unwrap();
     assert!(matches!(refused, LinkError::Gone { .. }), "{refused}");
+}
+
+fn refusal(mirror: MirrorFunction) -> (LinkError, bool) {
+    let function = Arc::new(Mutex::new(mirror));
+    let backend = InProcessFunction::new(Arc::clone(&function), "mirror");
+    let refused = RingLink::open(Box::new(backend), OPTIONS, soon()).err().unwrap();
+    let enabled = function.lock().unwrap().was_enabled;
+    (refused, enabled)
+}
+
+#[test]
+fn a_card_of_another_generation_is_refused_before_it_is_given_a_queue() {
+    let (newer, enabled) = refusal(MirrorFunction { version: 0x0203, ..Default::default() });
+    assert!(matches!(newer, LinkError::Versions { card_max: 0x0203, .. }), "{newer}");
+    assert!(!enabled);
+    let (older, enabled) = refusal(MirrorFunction { version: 0x0009, ..Default::default() });
+    assert!(matches!(older, LinkError::Versions { card_min: 0x0009, card_max: 0x0009, .. }));
+    assert!(!enabled);
+    // A newer card that speaks this generation's protocol too says so in its identity block.
+    let identity = identity_from(0x0100);
+    let both = MirrorFunction { version: 0x0203, identity, ..Default::default() };
+    let backend = InProcessFunction::new(Arc::new(Mutex::new(both)), "mirror");
+    let mut link = RingLink::open(Box::new(backend), OPTIONS, soon()).unwrap();
+    echo(&mut link, 1, b"understood");
+    let identity = identity_from(0x0200);
+    let (newer, _) = refusal(MirrorFunction { version: 0x0203, identity, ..Default::default() });
+    assert!(matches!(newer, LinkError::Versions { card_min: 0x0200, card_max: 0x0203, .. }));
+}
+
+/// The identity block of a card that speaks everything from this version on.
+fn identity_from(version_min: u16) -> Vec<u8> {
+    let identity = Identity {
+        capability: CapabilityBlock {
+            rows: 4,
+            columns: 4,
+            arrays: 1,
+            banks: 1,
+            dac_bits: 8,
+            adc_bits: 8,
+            weight_bits: 8,
+            sram_bytes: 1 << 20,
+            chip: ChipName::new("mirror").unwrap(),
+        },
+        version_min,
+        version_max: 0x0203,
+        version: 0,
+        features_offered: 0,
+        features_accepted: 0,
+        payload_max: 1 << 20,
+        reply_max: 1 << 20,
+        in_flight_max: 64,
+        images_max: 1,
+        image_bytes_max: 1,
+        boot: 1,
+        serial: "m",
+        firmware: FirmwareVersion::new(1, 0, 0),
+        board: 1,
+        hardware: 1,
+        simulated: true,
+    };
+    let mut block = vec![0; IDENTITY_BYTES];
+    let len = identity.encode(&mut block).unwrap();
+    block.truncate(len.next_multiple_of(4));
+    block
+}
+
+#[test]
+fn a_queue_that_does_not_start_is_refused_with_the_cards_reason() {
+    let never_enabled = Some(FaultCode::ArgumentInvalid);
+    let (refused, _) = refusal(MirrorFunction { never_enabled, ..Default::default() });
+    let fault = FaultCode::ArgumentInvalid;
+    assert!(matches!(&refused, LinkError::NotStarted { fault: f, .. } if *f == fault), "{refused}");
+    assert!(refused.to_string().contains("makes no sense to this card"), "{refused}");
+}
+
+#[test]
+fn a_card_that_completes_what_nobody_asked_for_holds_nobody_up() {
+    let (mut link, function) = open();
+    function.lock().unwrap().floods = true;
+    submit(&mut link, 1, b"abc");
+    let began = Instant::now();
+    assert!(link.poll(Deadline::after(Duration::from_millis(30))).unwrap().is_none());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(link.counters().strays >= 8, "{:?}", link.counters());
 }

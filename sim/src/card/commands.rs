@@ -1,6 +1,6 @@
 use super::uploads::Loaded;
 use super::{Card, Done, QUERY_REPLY_BYTES, Refused, decode_image, flags_of};
-use litecore_firmware_proto::command::{FLAG_ALLOW_OLDER, FLAG_ENERGY};
+use litecore_firmware_proto::command::{FLAG_ALLOW_OLDER, FLAG_DROP_IMAGES, FLAG_ENERGY};
 use litecore_firmware_proto::crc32c::crc32c;
 use litecore_firmware_proto::identity::{
     FEATURE_ENERGY, FEATURE_FIRMWARE, FEATURE_QUERY, IDENTITY_BYTES, IdentifyRequest, Identity,
@@ -34,7 +34,13 @@ impl Card {
         }
         let number = |argument| Done { argument, ..Done::default() };
         match command.opcode {
-            Opcode::Identify => self.identify(payload, reply),
+            Opcode::Identify => {
+                let identified = self.identify(payload, reply)?;
+                if command.flags & FLAG_DROP_IMAGES != 0 {
+                    self.drop_images();
+                }
+                Ok(identified)
+            }
             Opcode::Telemetry => self.telemetry(now_ns, reply),
             Opcode::Park => self.park(),
             Opcode::Loopback => {

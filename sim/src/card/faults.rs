@@ -1,5 +1,6 @@
 use litecore_firmware_proto::Opcode;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What goes wrong with an emulated card, and when: the same plan gives the same faults.
 ///
@@ -43,11 +44,11 @@ pub struct FaultRule {
 #[serde(rename_all = "snake_case")]
 pub enum FaultTrigger {
     /// At the command of this number, from 1.
-    Operation(u64),
+    Operation(#[serde(deserialize_with = "from_one")] u64),
     /// At commands with this opcode.
     Opcode(OpcodeName),
     /// At one in so many commands, by chance.
-    OneIn(u32),
+    OneIn(#[serde(deserialize_with = "from_one")] u32),
     /// At the first command at or after this time; removals and resets need no command.
     TimeNs(u64),
 }
@@ -156,6 +157,20 @@ fn random_action(dice: &mut Dice) -> FaultAction {
 
 fn once() -> u32 {
     1
+}
+
+/// A number that is not 0: a rule with 0 would never apply.
+fn from_one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + PartialEq + Default,
+{
+    let number = T::deserialize(deserializer)?;
+    if number == T::default() {
+        let why = "0 would never apply: commands are counted from 1, and 1 in 1 is each of them";
+        return Err(D::Error::custom(why));
+    }
+    Ok(number)
 }
 
 impl TryFrom<String> for OpcodeName {

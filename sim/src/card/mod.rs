@@ -28,7 +28,7 @@ pub use pipe::PipeCard;
 use crate::SimDevice;
 use firmware::{FirmwareLimits, FirmwareStore};
 use litecore_firmware_proto::command::{
-    FLAG_ALLOW_OLDER, FLAG_ENERGY, FLAG_OPEN_SESSION, FLAG_REPEATED,
+    FLAG_ALLOW_OLDER, FLAG_DROP_IMAGES, FLAG_ENERGY, FLAG_OPEN_SESSION, FLAG_REPEATED,
 };
 use litecore_firmware_proto::firmware::FirmwareVersion;
 use litecore_firmware_proto::{
@@ -320,15 +320,19 @@ impl Card {
         self.restart_at = None;
         self.memory = None;
         self.features = 0;
-        for image in self.images.clear() {
-            self.device.unload(image);
-        }
+        self.drop_images();
         // Parking a simulated card cannot fail.
         let _ = self.device.park();
         self.firmware.restart(now_ns);
         self.health = Health::default();
         self.commands = 0;
         self.repeats = 0;
+    }
+
+    fn drop_images(&mut self) {
+        for image in self.images.clear() {
+            self.device.unload(image);
+        }
     }
 
     /// The chip gets too hot: no runs until it was parked, and not before this time.
@@ -398,7 +402,7 @@ fn has_no_effect(opcode: Opcode) -> bool {
 /// The flags that an opcode has.
 fn flags_of(opcode: Opcode) -> u16 {
     match opcode {
-        Opcode::Identify => FLAG_OPEN_SESSION,
+        Opcode::Identify => FLAG_OPEN_SESSION | FLAG_DROP_IMAGES,
         Opcode::Run => FLAG_ENERGY,
         Opcode::FirmwareBegin => FLAG_ALLOW_OLDER,
         _ => 0,

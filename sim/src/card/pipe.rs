@@ -171,7 +171,11 @@ impl PipeCard {
         let boot = self.card.boot();
         while !self.is_deaf(now_ns) && self.card.boot() == boot {
             // A host that sends without reading is made to wait.
-            if self.answers.len() >= 2 * self.card.options().in_flight_max as usize {
+            let options = self.card.options();
+            let waiting: usize = self.answers.iter().map(|answer| answer.reply.len()).sum();
+            if self.answers.len() >= 2 * options.in_flight_max as usize
+                || waiting as u64 >= options.reply_max
+            {
                 break;
             }
             let readable = self.arq.readable();

@@ -35,7 +35,8 @@ struct Terminal {
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl SerialPort {
-    /// Takes the path. A link that an ended process left there is replaced.
+    /// Takes the path. A link that leads nowhere any more is replaced; one that an ended process left
+    /// there may lead to a terminal of somebody else's by now, and is not.
     ///
     /// Errors: something else is there; the folder is not writable.
     pub fn bind(path: &Path) -> io::Result<Self> {
@@ -45,8 +46,8 @@ impl SerialPort {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
             }
             Ok(_) if path.exists() => {
-                let what =
-                    "a link is there that leads somewhere: remove it, or choose another path";
+                let what = "a link is there that leads somewhere: end the emulator that serves \
+                            there, or remove what an ended one has left, or choose another path";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
             }
             Ok(_) => fs::remove_file(path)?,

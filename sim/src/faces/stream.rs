@@ -19,6 +19,11 @@ pub(super) trait Conversation {
     /// When there may be more to send without bytes coming first.
     fn next_wakeup_ns(&self) -> Option<u64>;
 
+    /// Bytes that are ready to be sent, and were not taken by [`Conversation::transmit`] yet.
+    fn backlog(&self) -> usize {
+        0
+    }
+
     /// Whether this end hangs up.
     fn is_over(&self) -> bool {
         false
@@ -45,6 +50,8 @@ pub(super) enum Ended {
 }
 
 const PIECE: usize = 64 << 10;
+/// A client that has so many bytes to take in is not heard before it has taken some.
+const BACKLOG_MAX: usize = 1 << 20;
 /// Less than this is part of something: no frame and no message is as short.
 const FRAGMENT: usize = 8;
 const MOMENT: Duration = Duration::from_micros(100);
@@ -72,11 +79,16 @@ pub(super) fn converse(
         }
         sent += write_some(fd, &outgoing[sent..])?;
         let more = sent < outgoing.len();
-        let watch = Watch { fd: fd.as_fd(), read: true, write: more };
+        if !more && end.backlog() > 0 {
+            continue;
+        }
+        let read = outgoing.len() - sent + end.backlog() < BACKLOG_MAX;
+        let watch = Watch { fd: fd.as_fd(), read, write: more };
         let time = if more { None } else { clock.until(end.next_wakeup_ns()) };
         match wait(&[watch], stop, time)? {
             Woken::Stopped => return Ok(Ended::Stopped),
             Woken::Time => {}
+            Woken::Ready if !read => {}
             Woken::Ready => match read_all(fd, &mut incoming)? {
                 None => return Ok(Ended::Left),
                 Some(0) => {}
@@ -147,5 +159,66 @@ impl Conversation for Line<'_> {
 
     fn is_over(&self) -> bool {
         !self.end.is_there()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faces::stop_pair;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    /// Says so many bytes for each that it hears.
+    const TALK: usize = 50;
+
+    #[derive(Default)]
+    struct Talker {
+        ready: Vec<u8>,
+        most: usize,
+    }
+
+    impl Conversation for Talker {
+        fn on_bytes(&mut self, _: u64, bytes: &[u8]) -> Result<(), Mistake> {
+            self.ready.resize(self.ready.len() + bytes.len() * TALK, 7);
+            self.most = self.most.max(self.ready.len());
+            Ok(())
+        }
+        fn transmit(&mut self, _: u64, out: &mut Vec<u8>) {
+            out.append(&mut self.ready);
+        }
+        fn next_wakeup_ns(&self) -> Option<u64> {
+            None
+        }
+        fn backlog(&self) -> usize {
+            self.ready.len()
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_listen_is_not_heard_and_loses_nothing() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let (_stopper, stop) = stop_pair().unwrap();
+        let mut talker = Talker::default();
+        std::thread::scope(|scope| {
+            let talker = &mut talker;
+            let serving = scope.spawn(move || converse(&near, talker, &Clock::start(), &stop));
+            let (mut sent, mut refused) = (0, 0);
+            while refused < 20 && sent < 1_000_000 {
+                if let Ok(len) = far.write(&[1; 1000]) {
+                    (sent, refused) = (sent + len, 0);
+                } else {
+                    refused += 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            far.set_nonblocking(false).unwrap();
+            far.read_exact(&mut vec![0; sent * TALK]).unwrap();
+            drop(far);
+            assert_eq!(serving.join().unwrap().unwrap(), Ended::Left);
+        });
+        assert!(talker.most <= BACKLOG_MAX + PIECE * TALK, "{}", talker.most);
     }
 }

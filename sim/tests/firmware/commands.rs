@@ -1,7 +1,9 @@
 //! Each command, and what the card refuses.
 
 use crate::scenario::{card, card_with, expected_bytes, image, run_payload, workload};
-use litecore_firmware_proto::command::{FLAG_ENERGY, FLAG_OPEN_SESSION, FLAG_REPEATED};
+use litecore_firmware_proto::command::{
+    FLAG_DROP_IMAGES, FLAG_ENERGY, FLAG_OPEN_SESSION, FLAG_REPEATED,
+};
 use litecore_firmware_proto::crc32c::crc32c;
 use litecore_firmware_proto::identity::{IdentifyRequest, Identity};
 use litecore_firmware_proto::payload::RunReply;
@@ -216,6 +218,28 @@ fn an_image_can_be_dropped_and_its_room_used_again() {
         let drop = CommandHeader { image: loaded, ..bench.next(Opcode::ImageDrop) };
         assert_eq!(bench.execute(drop, &[]).fault, None);
         assert_eq!(bench.run(loaded, 0).fault, Some(FaultCode::ImageUnknown));
+    }
+}
+
+#[test]
+fn images_outlive_their_session_unless_a_greeting_drops_them() {
+    let bytes = image(&workload().program);
+    let room = bytes.len() as u64 + 10;
+    let mut bench =
+        Bench::new(card_with(CardOptions { image_bytes_max: room, ..CardOptions::default() }));
+    let loaded = bench.load(&bytes).image;
+    bench.open();
+    assert_eq!(bench.run(loaded, 0).fault, None);
+    // A greeting that is refused drops nothing.
+    let refused = bench.identify((0x300, 0x300), FLAG_DROP_IMAGES);
+    assert_eq!(refused.fault, Some(FaultCode::VersionUnsupported));
+    assert_eq!(bench.run(loaded, 0).fault, None);
+    for flags in [FLAG_DROP_IMAGES, FLAG_DROP_IMAGES | FLAG_OPEN_SESSION] {
+        assert_eq!(bench.identify((0x100, 0x100), flags).fault, None);
+        assert_eq!(bench.run(loaded, 0).fault, Some(FaultCode::ImageUnknown));
+        let again = bench.load(&bytes).image;
+        assert!(again > loaded, "a number is not used again");
+        assert_eq!(bench.run(again, 0).fault, None);
     }
 }
 

@@ -119,6 +119,38 @@ fn a_payload_that_is_too_long_is_refused_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_card_whose_answers_nobody_takes_does_no_more_work() {
+    use litecore_firmware_proto::{CommandHeader, Cookie, Opcode};
+    let small = CardOptions { payload_max: 100_000, reply_max: 100_000, ..CardOptions::default() };
+    let text = r#"{"rules": [{"when": {"opcode": "loopback"}, "do": {"delay_ns": 900000000},
+        "times": 0}]}"#;
+    let plan = FaultPlan::from_json(text).unwrap();
+    let card = PipeCard::with_faults(card_with(small), Flavor::Delimited, 512, plan);
+    let mut driver = Driver::new(PipeHost::new(card, Flavor::Delimited));
+    assert_eq!(driver.operation(0), Ok(()));
+    let before = driver.wire.card.answered();
+    let commands: Vec<_> = (0..10)
+        .map(|number| {
+            let bytes = CommandHeader {
+                payload_len: 60_000,
+                reply_capacity: 60_000,
+                ..CommandHeader::new(Cookie::new(1, 1000 + number), Opcode::Loopback)
+            };
+            (bytes, vec![1; 60_000])
+        })
+        .collect();
+    driver.wire.submit(&commands);
+    driver.wire.wait(driver.wire.now + 500_000_000);
+    assert_eq!(driver.wire.card.answered() - before, 2, "two fill what it may keep");
+    for number in 0..10 {
+        let crate::driver::Polled::Done(done, reply) = driver.wire.poll(u64::MAX) else {
+            panic!("no answer to {number}");
+        };
+        assert_eq!((done.cookie.sequence(), reply.len()), (1000 + number, 60_000));
+    }
+}
+
+#[test]
 fn plans_are_read_written_and_told_what_is_wrong_with_them() {
     let text = r#"{ "seed": 7,
         "rules": [ { "when": { "operation": 5 }, "do": { "delay_ns": 2000000 } },
@@ -137,6 +169,8 @@ fn plans_are_read_written_and_told_what_is_wrong_with_them() {
         (r#"{"rulez":[]}"#, "rulez"),
         (r#"{"rules":[{"when":{"opcode":"dance"},"do":"reset"}]}"#, "`dance` is no opcode"),
         (r#"{"rules":[{"when":{"operation":1},"do":"explode"}]}"#, "explode"),
+        (r#"{"rules":[{"when":{"operation":0},"do":"reset"}]}"#, "0 would never apply"),
+        (r#"{"rules":[{"when":{"one_in":0},"do":"reset"}]}"#, "0 would never apply"),
     ] {
         let error = FaultPlan::from_json(text).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");

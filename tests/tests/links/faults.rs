@@ -1,6 +1,7 @@
 //! Seeded fault plans: every call gives what it should or a typed error, by its deadline.
 
 use super::world::{Way, World};
+use litecore_firmware_proto::{Cookie, Opcode};
 use litecore_hal::conformance::Workload;
 use litecore_hal::{CardDevice, Device, DeviceError, ImageId, Remedy, RunRequest, Timeouts};
 use litecore_sim::card::FaultPlan;
@@ -31,6 +32,8 @@ struct Tally {
     calls: u64,
     failures: u64,
     recoveries: u64,
+    /// Runs that gave outputs.
+    runs: u64,
 }
 
 /// One plan: loads, runs and loopbacks, then proof that the card still works.
@@ -38,6 +41,7 @@ fn endure(way: Way, seed: u64) -> Tally {
     let mut world = World::of("tiny-4");
     world.plan = FaultPlan::random(seed);
     world.timeouts = short();
+    world.card.journal = true;
     let what = format!("plan {seed} over {way:?}: {:?}", world.plan);
     let work = Workload::new(&world.chip, 3, 7, seed).unwrap();
     let wire = world.plan.wire;
@@ -49,7 +53,7 @@ fn endure(way: Way, seed: u64) -> Tally {
     // Opening has its own time; a plan may make it fail, but not hang.
     let opened = world.try_open(way);
     assert!(began.elapsed() < short().open + Duration::from_secs(2), "{what}: opening hangs");
-    let Ok((mut card, _far)) = opened else {
+    let Ok((mut card, far)) = opened else {
         tally.failures += 1;
         return tally;
     };
@@ -68,7 +72,48 @@ fn endure(way: Way, seed: u64) -> Tally {
     }
     let recovery = card.recovery();
     tally.recoveries = recovery.resets.iter().sum::<u64>() + recovery.restarts;
+    drop(card);
+    let journal = far.card().journal();
+    check_once_and_in_order(&journal, &what);
+    let runs = journal.iter().filter(|(_, opcode)| *opcode == Opcode::Run).count() as u64;
+    assert!(runs >= tally.runs, "{what}: {} runs gave outputs, {runs} were done", tally.runs);
     tally
+}
+
+/// Whether every command was carried out at most once, in the order of names, and none of a session
+/// after a later one had begun.
+fn check_once_and_in_order(journal: &[(Cookie, Opcode)], what: &str) {
+    let mut ended: Vec<u32> = Vec::new();
+    for pair in journal.windows(2) {
+        let [(before, first), (after, second)] = [pair[0], pair[1]];
+        if before.session() != after.session() {
+            ended.push(before.session());
+            assert!(!ended.contains(&after.session()), "{what}: {after:?} of an ended session");
+            continue;
+        }
+        // Only the greeting that opens a session may come again, to a card that has started over.
+        let greeted_again =
+            before == after && (first, second) == (Opcode::Identify, Opcode::Identify);
+        assert!(
+            after.sequence() > before.sequence() || greeted_again,
+            "{what}: {second:?} {after:?} was carried out behind {first:?} {before:?}"
+        );
+    }
+}
+
+#[test]
+fn a_journal_with_a_command_twice_late_or_of_an_ended_session_is_found() {
+    let entry = |session, sequence| (Cookie::new(session, sequence), Opcode::Run);
+    let sound = [entry(1, 1), entry(1, 2), entry(1, 5), entry(2, 1), entry(2, 2)];
+    check_once_and_in_order(&sound, "sound");
+    for unsound in [
+        vec![entry(1, 1), entry(1, 1)],
+        vec![entry(1, 3), entry(1, 2)],
+        vec![entry(1, 1), entry(2, 1), entry(1, 2)],
+    ] {
+        let found = std::panic::catch_unwind(|| check_once_and_in_order(&unsound, "unsound"));
+        assert!(found.is_err(), "{unsound:?}");
+    }
 }
 
 /// One call; whether it succeeded.
@@ -87,6 +132,7 @@ fn step(
             let request = RunRequest { image, tags: &work.tags, inputs: &work.inputs };
             card.run(&request).map(|outcome| {
                 assert_eq!(outcome.outputs, work.expected, "{what}: wrong outputs, call {number}");
+                tally.runs += 1;
             })
         }
         Some(_) => {

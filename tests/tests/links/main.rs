@@ -3,9 +3,12 @@
 #![allow(clippy::cast_possible_truncation, reason = "patterns of bytes and small counts")]
 
 mod conformance;
+mod crowding;
 mod faults;
 mod hotplug;
 mod refusals;
+mod spy;
 mod suspicion;
 mod update;
+mod watched;
 mod world;

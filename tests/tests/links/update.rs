@@ -1,11 +1,14 @@
 //! Firmware updates of the emulated card.
 
+use super::spy::Spy;
 use super::world::{Way, World};
 use litecore_firmware_proto::firmware::{FirmwareHeader, FirmwareVersion, SignatureScheme};
+use litecore_firmware_proto::{FaultCode, Opcode};
 use litecore_hal::update::{
     FileFault, UpdateError, UpdatePolicy, UpdateStep, Updated, roll_back_firmware, update_firmware,
 };
 use litecore_hal::{CardDevice, DeviceError};
+use litecore_sim::card::FaultPlan;
 use sha2::{Digest, Sha256};
 
 const OLD: FirmwareVersion = FirmwareVersion::new(1, 0, 0);
@@ -111,7 +114,7 @@ fn an_interrupted_update_goes_on_where_it_was() {
     world.timeouts.rung = std::time::Duration::from_millis(50);
     // The fourth piece meets a card that is gone for longer than anyone waits.
     let json = r#"{"rules": [{"when": {"operation": 6}, "do": {"remove_ns": 2500000000}}]}"#;
-    world.plan = litecore_sim::card::FaultPlan::from_json(json).unwrap();
+    world.plan = FaultPlan::from_json(json).unwrap();
     world.timeouts.return_of_card = std::time::Duration::from_millis(100);
     let (mut card, _far) = world.open(Way::Function);
     let new = file(NEW, |_| {});
@@ -131,4 +134,85 @@ fn a_card_goes_back_to_what_it_ran_before() {
     update(&mut card, &file(NEW, |_| {}), POLITE).unwrap();
     assert_eq!(roll_back_firmware(&mut card), Ok(OLD));
     assert_eq!(card.identity().firmware, OLD);
+}
+
+/// An update during which this happens, and what the card runs in the end.
+fn update_with(way: Way, rule: &str) -> (Result<Updated, UpdateError>, FirmwareVersion) {
+    let mut world = World::of("tiny-4");
+    world.plan = FaultPlan::from_json(&format!(r#"{{"rules": [{rule}]}}"#)).unwrap();
+    // A quarter of this is how long a card may be silent over a verification.
+    world.timeouts.run = std::time::Duration::from_secs(1);
+    let (mut card, _far) = world.open(way);
+    let updated = update(&mut card, &file(NEW, |_| {}), POLITE);
+    card.reset_function().unwrap();
+    (updated, card.identity().firmware)
+}
+
+#[test]
+fn a_card_that_falls_back_before_it_has_confirmed_is_not_called_updated() {
+    let gone = r#"{"when": {"opcode": "firmware_confirm"}, "do": {"remove_ns": 300000000}}"#;
+    let restart = r#"{"when": {"opcode": "firmware_confirm"}, "do": "reset"}"#;
+    for way in [Way::Pipe, Way::Function, Way::Serial, Way::VfioUser] {
+        let fell_back = Err(UpdateError::FellBack { tried: NEW, runs: OLD });
+        assert_eq!(update_with(way, gone), (fell_back, OLD), "{way:?}");
+        // Here the card has confirmed, and only the answer is lost.
+        let updated = Ok(Updated::To { before: OLD, now: NEW, resumed_from: 0 });
+        assert_eq!(update_with(way, restart), (updated, NEW), "{way:?}");
+    }
+}
+
+#[test]
+fn a_restart_at_any_step_of_an_update_ends_in_an_answer_that_is_true() {
+    let steps = ["firmware_begin", "firmware_data", "firmware_verify", "firmware_activate"];
+    for step in steps.into_iter().chain(["reset", "loopback", "telemetry", "firmware_status"]) {
+        for action in [r#""reset""#, r#"{"remove_ns": 50000000}"#] {
+            let rule = format!(r#"{{"when": {{"opcode": "{step}"}}, "do": {action}}}"#);
+            let (updated, runs) = update_with(Way::Function, &rule);
+            let told = match updated {
+                Ok(Updated::To { before: OLD, now, .. }) => now,
+                Err(UpdateError::FellBack { tried: NEW, runs }) => runs,
+                other => panic!("{step} {action}: {other:?}"),
+            };
+            assert_eq!(told, runs, "{step} {action}");
+            // Until the trial begins nothing is lost; later restarts may end it.
+            if steps.contains(&step) || step == "reset" {
+                assert_eq!(told, NEW, "{step} {action}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_piece_that_arrives_damaged_is_sent_again() {
+    let world = World::of("tiny-4");
+    let (link, script) = Spy::on(world.link(Way::Function).unwrap());
+    let mut card = world.start(link).unwrap();
+    script.lock().unwrap().damage = Some(Opcode::FirmwareData);
+    let done = update(&mut card, &file(NEW, |_| {}), POLITE);
+    assert_eq!(done, Ok(Updated::To { before: OLD, now: NEW, resumed_from: 0 }));
+    let script = script.lock().unwrap();
+    assert_eq!(script.damage, None, "it was damaged");
+    let pieces = script.seen.iter().filter(|opcode| **opcode == Opcode::FirmwareData).count();
+    assert_eq!(pieces, 200_000_usize.div_ceil(64 << 10) + 1, "and one piece sent twice");
+}
+
+#[test]
+fn a_trial_that_an_earlier_update_has_left_is_checked_before_it_is_kept() {
+    let world = World::of("tiny-4");
+    let (link, script) = Spy::on(world.link(Way::Function).unwrap());
+    let mut card = world.start(link).unwrap();
+    let new = file(NEW, |_| {});
+    script.lock().unwrap().refuse = Some((Opcode::FirmwareConfirm, FaultCode::FirmwareFault));
+    let code = FaultCode::FirmwareFault;
+    let interrupted = Err(UpdateError::Device(DeviceError::Fault { code }));
+    assert_eq!(update(&mut card, &new, POLITE), interrupted);
+    script.lock().unwrap().seen.clear();
+    let done = update(&mut card, &new, POLITE);
+    assert_eq!(done, Ok(Updated::To { before: NEW, now: NEW, resumed_from: 200_000 }));
+    let seen = script.lock().unwrap().seen.clone();
+    let at = |opcode| seen.iter().position(|one| *one == opcode).expect("it was asked");
+    assert!(at(Opcode::Loopback) < at(Opcode::FirmwareConfirm), "{seen:?}");
+    assert!(at(Opcode::Telemetry) < at(Opcode::FirmwareConfirm), "{seen:?}");
+    card.reset_function().unwrap();
+    assert_eq!(card.identity().firmware, NEW, "it was kept");
 }

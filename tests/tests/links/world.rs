@@ -1,3 +1,4 @@
+use super::watched::{SharedFunction, SharedPipe, Watched};
 use litecore_firmware_proto::arq::Flavor;
 use litecore_hal::pci::{InProcessFunction, RingLink, RingOptions};
 use litecore_hal::pipe::{InProcessPipe, PipeFraming, PipeLink, PipeOptions};
@@ -12,7 +13,6 @@ use litecore_types::Seed;
 use litecore_types::chip::{ChipDescription, builtin};
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -69,6 +69,18 @@ impl World {
         PciFunction::with_faults(card, self.plan.clone())
     }
 
+    /// The card by itself, to be reached by one way.
+    pub(crate) fn card(&self, way: Way) -> Watched {
+        let pipe = |flavor| Watched::Pipe(SharedPipe::new(self.pipe_card(flavor)));
+        match way {
+            Way::Function | Way::VfioUser => {
+                Watched::Function(SharedFunction::new(self.function()))
+            }
+            Way::Packets => pipe(Flavor::Packet),
+            Way::Pipe | Way::Serial => pipe(Flavor::Delimited),
+        }
+    }
+
     /// A card that is open, by one way.
     pub(crate) fn open(&self, way: Way) -> (CardDevice, Far) {
         self.try_open(way).expect("an open card")
@@ -78,8 +90,11 @@ impl World {
     pub(crate) fn try_open(&self, way: Way) -> Result<(CardDevice, Far), OpenError> {
         match way {
             Way::Pipe | Way::Packets | Way::Function => {
-                let link = self.link(way).map_err(OpenError::Link)?;
-                Ok((self.start(link).map_err(OpenError::Card)?, Far::default()))
+                let card = self.card(way);
+                let link = self.link_to(way, &card).map_err(OpenError::Link)?;
+                let mut far = Far::default();
+                far.card = Some(card);
+                Ok((self.start(link).map_err(OpenError::Card)?, far))
             }
             Way::Serial | Way::VfioUser => {
                 let far = self.serve(way);
@@ -95,19 +110,24 @@ impl World {
     }
 
     pub(crate) fn link(&self, way: Way) -> Result<Box<dyn Link>, LinkError> {
+        self.link_to(way, &self.card(way))
+    }
+
+    /// A link within this process to a card that may have others.
+    pub(crate) fn link_to(&self, way: Way, card: &Watched) -> Result<Box<dyn Link>, LinkError> {
         let soon = Deadline::after(self.timeouts.open);
-        let pipe = |flavor, framing| {
-            let pipe = InProcessPipe::new(self.pipe_card(flavor), "card", framing);
-            PipeLink::open(Box::new(pipe), PipeOptions::usual(fresh_session()), soon)
-        };
-        Ok(match way {
-            Way::Packets => Box::new(pipe(Flavor::Packet, PipeFraming::Packets)?),
-            Way::Function => {
-                let function = Arc::new(Mutex::new(self.function()));
-                let backend = InProcessFunction::new(function, "card");
+        Ok(match card {
+            Watched::Pipe(end) => {
+                let packets = way == Way::Packets;
+                let framing = if packets { PipeFraming::Packets } else { PipeFraming::Delimited };
+                let pipe = InProcessPipe::new(end.clone(), "card", framing);
+                let options = PipeOptions::usual(fresh_session());
+                Box::new(PipeLink::open(Box::new(pipe), options, soon)?)
+            }
+            Watched::Function(function) => {
+                let backend = InProcessFunction::new(function.shared(), "card");
                 Box::new(RingLink::open(Box::new(backend), RingOptions::default(), soon)?)
             }
-            _ => Box::new(pipe(Flavor::Delimited, PipeFraming::Delimited)?),
         })
     }
 
@@ -129,27 +149,27 @@ impl World {
     pub(crate) fn serve_at(&self, way: Way, path: PathBuf) -> Far {
         let (stopper, stop) = stop_pair().expect("a pair");
         let (up, is_up) = mpsc::channel();
-        let world = self.clone();
-        let place = path.clone();
-        let thread = thread::spawn(move || {
-            if way == Way::VfioUser {
+        let card = self.card(way);
+        let (place, served) = (path.clone(), card.clone());
+        let thread = thread::spawn(move || match served {
+            Watched::Function(mut function) => {
                 let server = VfioUserServer::bind(&place).expect("a socket");
                 up.send(()).expect("somebody waits");
-                let mut function = world.function();
-                return server.serve(&mut function, &Clock::start(), &stop, &mut |_| {});
+                server.serve(&mut function, &Clock::start(), &stop, &mut |_| {})
             }
-            let mut port = SerialPort::bind(&place).expect("a port");
-            let mut told = Some(up);
-            let mut card = world.pipe_card(Flavor::Delimited);
-            port.serve(&mut card, &Clock::start(), &stop, &mut |_| {
-                if let Some(up) = told.take() {
-                    up.send(()).expect("somebody waits");
-                }
-            })
+            Watched::Pipe(mut end) => {
+                let mut port = SerialPort::bind(&place).expect("a port");
+                let mut told = Some(up);
+                port.serve(&mut end, &Clock::start(), &stop, &mut |_| {
+                    if let Some(up) = told.take() {
+                        up.send(()).expect("somebody waits");
+                    }
+                })
+            }
         });
         is_up.recv_timeout(Duration::from_secs(5)).expect("it serves");
         let server = Some((stopper, thread));
-        Far { way: Some(way), path: Some(path), server, folder: None }
+        Far { way: Some(way), path: Some(path), card: Some(card), server, folder: None }
     }
 }
 
@@ -158,11 +178,17 @@ impl World {
 pub(crate) struct Far {
     way: Option<Way>,
     path: Option<PathBuf>,
+    card: Option<Watched>,
     server: Option<(Stopper, JoinHandle<std::io::Result<()>>)>,
     folder: Option<tempfile::TempDir>,
 }
 
 impl Far {
+    /// The card itself.
+    pub(crate) fn card(&self) -> &Watched {
+        self.card.as_ref().expect("a card")
+    }
+
     /// Ends it, and leaves its place for another.
     pub(crate) fn keep_place(mut self) -> PathBuf {
         if let Some(folder) = self.folder.take() {

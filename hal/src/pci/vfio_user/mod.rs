@@ -89,6 +89,7 @@ impl VfioUserFunction {
     ) -> Result<Vec<u8>, LinkError> {
         let id = self.send(request, false, fd)?;
         let started = Instant::now();
+        let mut heard = false;
         loop {
             while let Some(reply) = self.take_reply()? {
                 if reply.id != id || !reply.answers {
@@ -104,7 +105,10 @@ impl VfioUserFunction {
                     }),
                 };
             }
-            if !self.receive(request.doing(), self.limit)? {
+            // A server that never stops talking does not answer either.
+            let talks = !heard || !self.limit.passed();
+            heard = true;
+            if !talks || !self.receive(request.doing(), self.limit)? {
                 let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let address = self.address.clone();
                 return Err(LinkError::TimedOut { address, doing: request.doing(), waited_ms });
@@ -272,6 +276,9 @@ impl PciBackend for VfioUserFunction {
                 // A late reply, or the end of the connection.
                 self.receive("waiting for a completion", Deadline::now())?;
                 while self.take_reply()?.is_some() {}
+                if deadline.passed() {
+                    return Ok(false);
+                }
             }
         }
     }

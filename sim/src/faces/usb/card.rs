@@ -38,6 +38,9 @@ pub(super) struct Stall;
 /// Transfers towards the card longer than this are cut: no frame is nearly as long.
 const ARRIVING_MAX: usize = 1 << 20;
 
+/// Most requests that may wait for bytes; the systems in use keep a few dozen at most.
+pub(super) const WAITING_MAX: usize = 1024;
+
 impl<'a> UsbCard<'a> {
     pub(super) fn new(end: &'a mut dyn PipeEnd, kind: UsbKind, serial: &'a str) -> Self {
         Self {
@@ -148,6 +151,11 @@ impl<'a> UsbCard<'a> {
         }
         self.asked.push_back(Asked { id, len });
         Ok(())
+    }
+
+    /// Requests that wait for bytes.
+    pub(super) fn waiting(&self) -> usize {
+        self.asked.len()
     }
 
     /// Takes a waiting request back; false where it is answered already.

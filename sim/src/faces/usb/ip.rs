@@ -2,7 +2,7 @@
 //!
 //! Source: the kernel's documentation, `usb/usbip_protocol`. All numbers are big-endian.
 
-use super::card::{Stall, UsbCard};
+use super::card::{Stall, UsbCard, WAITING_MAX};
 use super::descriptors::{BULK_IN, NOTICE_IN, RELEASE, UsbKind, VENDOR};
 use crate::faces::socket::Socket;
 use crate::faces::stop::{Clock, Stop, Watch, Woken, wait};
@@ -232,6 +232,9 @@ impl<'a> Import<'a> {
                 setup.copy_from_slice(&head[40..48]);
                 let address = u8::try_from(endpoint).unwrap_or(0) | u8::from(inbound) << 7;
                 self.submit(now_ns, number.into(), address, len, setup, data);
+                if self.card.waiting() + self.notices.len() > WAITING_MAX {
+                    return Err(mistake(format!("more than {WAITING_MAX} requests at a time")));
+                }
                 Ok(Some(HEAD + sent))
             }
             UNLINK => {
@@ -322,6 +325,10 @@ impl Conversation for Import<'_> {
 
     fn next_wakeup_ns(&self) -> Option<u64> {
         self.card.next_wakeup_ns()
+    }
+
+    fn backlog(&self) -> usize {
+        self.outgoing.len()
     }
 
     /// A device that is unplugged is a stream that ends.
@@ -432,6 +439,21 @@ mod tests {
         conversation.on_bytes(0, &import_request()).unwrap();
         assert!(conversation.on_bytes(0, &submit(1, false, 1, u32::MAX, &[])).is_err());
         assert!(conversation.on_bytes(0, &submit(1, false, 77, 4, &[])).is_err());
+    }
+
+    #[test]
+    fn a_client_that_asks_without_end_is_let_go() {
+        for endpoint in [1, 2] {
+            let mut echo = Echo::new();
+            let mut conversation = Import::new(UsbCard::new(&mut echo, UsbKind::Acm, "s"));
+            conversation.on_bytes(0, &import_request()).unwrap();
+            let ask =
+                |number: usize| submit(u32::try_from(number).unwrap(), true, endpoint, 16, &[]);
+            for number in 0..WAITING_MAX {
+                conversation.on_bytes(0, &ask(number)).unwrap();
+            }
+            assert!(conversation.on_bytes(0, &ask(WAITING_MAX)).is_err());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Source: the protocol's description in the usbredir project, `docs/usb-redirection-protocol.md`.
 
-use super::card::{Stall, UsbCard};
+use super::card::{Stall, UsbCard, WAITING_MAX};
 use super::descriptors::{BULK_IN, NOTICE_IN, RELEASE, UsbKind, VENDOR};
 use crate::faces::socket::Socket;
 use crate::faces::stop::{Clock, Stop};
@@ -232,7 +232,12 @@ impl<'a> Redirection<'a> {
                 }
             }
             CONTROL_PACKET => self.control(id, body).ok_or_else(short)?,
-            BULK_PACKET => self.bulk(now_ns, id, body).ok_or_else(short)?,
+            BULK_PACKET => {
+                self.bulk(now_ns, id, body).ok_or_else(short)?;
+                if self.waiting.len() > WAITING_MAX {
+                    return Err(mistake(format!("more than {WAITING_MAX} requests at a time")));
+                }
+            }
             // Filters and the like concern the client's other devices.
             _ => {}
         }
@@ -342,6 +347,10 @@ impl Conversation for Redirection<'_> {
 
     fn next_wakeup_ns(&self) -> Option<u64> {
         self.card.next_wakeup_ns()
+    }
+
+    fn backlog(&self) -> usize {
+        self.outgoing.len()
     }
 }
 
@@ -468,6 +477,24 @@ mod tests {
         conversation.plugged = true;
         let kinds: Vec<u32> = said(&mut conversation).iter().map(|(kind, ..)| *kind).collect();
         assert_eq!(kinds, [DEVICE_DISCONNECT]);
+    }
+
+    #[test]
+    fn a_client_that_asks_without_end_is_let_go() {
+        let mut echo = Echo::new();
+        let mut conversation = Redirection::new(UsbCard::new(&mut echo, UsbKind::Bulk, "s"));
+        conversation.on_bytes(0, &hello()).unwrap();
+        let ask = |id: usize| bulk(id as u64, BULK_IN, 512, &[]);
+        for id in 0..WAITING_MAX {
+            conversation.on_bytes(0, &ask(id)).unwrap();
+        }
+        assert!(conversation.on_bytes(0, &ask(WAITING_MAX)).is_err());
+        // One that does not take its answers in is not heard.
+        let mut conversation = Redirection::new(UsbCard::new(&mut echo, UsbKind::Bulk, "s"));
+        conversation.on_bytes(0, &hello()).unwrap();
+        let before = conversation.backlog();
+        conversation.on_bytes(0, &message(GET_CONFIGURATION, 1, &[])).unwrap();
+        assert_eq!(conversation.backlog() - before, 16 + 2);
     }
 
     #[test]

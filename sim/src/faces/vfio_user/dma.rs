@@ -3,6 +3,7 @@
 use super::window::Window;
 use litecore_hal::pci::{Dma, DmaFault};
 use rustix::io::{Errno, pread, pwrite};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
@@ -10,7 +11,8 @@ use std::os::fd::OwnedFd;
 ///
 /// Accesses are reads and writes of the shared files and not memory mappings: a client that takes
 /// its memory away makes an access fail, where a mapping would end this process. Only single
-/// words, which must arrive in one piece, go through a mapping.
+/// words, which must arrive in one piece, go through a mapping, and only of memory that the client
+/// has sealed against shrinking.
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory {
     maps: BTreeMap<u64, Mapping>,
@@ -29,8 +31,8 @@ pub(super) struct Mapping {
     pub(super) file: Option<OwnedFd>,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// The same bytes, mapped; made when the first word is written.
-    pub(super) window: Option<Window>,
+    /// The same bytes, mapped where that is safe; made when the first word is written.
+    pub(super) window: OnceCell<Option<Window>>,
 }
 
 impl SharedMemory {
@@ -61,14 +63,12 @@ impl SharedMemory {
 
     /// Writes a word in one piece, behind all that was written before it; false where it does not
     /// lie so that one piece is possible.
-    fn store_word(&mut self, address: u64, word: [u8; WORD]) -> bool {
-        let Some((at, mapping)) = self.maps.range_mut(..=address).next_back() else { return false };
+    fn store_word(&self, address: u64, word: [u8; WORD]) -> bool {
+        let Some((at, mapping)) = self.maps.range(..=address).next_back() else { return false };
         let inside = address - at;
         let Some(file) = mapping.file.as_ref().filter(|_| mapping.writable) else { return false };
-        if mapping.window.is_none() {
-            mapping.window = Window::new(file, mapping.offset, mapping.len);
-        }
-        mapping.window.as_ref().is_some_and(|window| window.store(file, inside, word))
+        let make = || Window::new(file, mapping.offset, mapping.len);
+        mapping.window.get_or_init(make).as_ref().is_some_and(|window| window.store(inside, word))
     }
 
     /// The longest piece from an address on that one mapping holds: mapping, place in its file,
@@ -128,12 +128,19 @@ impl Dma for SharedMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
     fn page(offset: u64, readable: bool, writable: bool) -> Mapping {
-        let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = memfd_create("test", flags).unwrap();
         ftruncate(&file, offset + 4096).unwrap();
-        Mapping { len: 4096, offset, file: Some(file), readable, writable, window: None }
+        Mapping { len: 4096, offset, file: Some(file), readable, writable, window: OnceCell::new() }
+    }
+
+    fn sealed(offset: u64) -> Mapping {
+        let page = page(offset, true, true);
+        fcntl_add_seals(page.file.as_ref().unwrap(), SealFlags::SHRINK).unwrap();
+        page
     }
 
     #[test]
@@ -158,18 +165,32 @@ mod tests {
     #[test]
     fn words_arrive_where_they_are_sent_and_nowhere_else() {
         let mut memory = SharedMemory::default();
-        memory.map(0x1000, page(4096, true, true)).unwrap();
+        memory.map(0x1000, sealed(4096)).unwrap();
         memory.map(0x2000, page(0, true, true)).unwrap();
-        for address in [0x1000, 0x1ff8, 0x1ffc, 0x2003] {
+        for address in [0x1000, 0x1ff8, 0x1ffc, 0x2003, 0x2008] {
             let word = (address * 0x0101_0101_u64).to_le_bytes();
             memory.write(address, &word).unwrap();
             let mut back = [0; 8];
             memory.read(address, &mut back).unwrap();
             assert_eq!(back, word, "{address:#x}");
         }
+        let is_mapped = |at| memory.maps[&at].window.get().is_some_and(Option::is_some);
+        assert!(is_mapped(0x1000) && !is_mapped(0x2000), "only what cannot be cut off is mapped");
         for address in [0x2ffc, 0x3000, 0xff8, u64::MAX - 7, u64::MAX - 2] {
             assert!(memory.write(address, &[1; 8]).is_err(), "{address:#x}");
         }
+    }
+
+    #[test]
+    fn a_word_for_memory_that_was_cut_off_does_not_end_the_process() {
+        let mut memory = SharedMemory::default();
+        memory.map(0, page(0, true, true)).unwrap();
+        memory.write(8, &[1; 8]).unwrap();
+        ftruncate(memory.maps[&0].file.as_ref().unwrap(), 0).unwrap();
+        memory.write(8, &[2; 8]).unwrap();
+        // What the client says is longer than what it has.
+        memory.map(0x1_0000, Mapping { len: 8192, ..sealed(0) }).unwrap();
+        memory.write(0x1_1000, &[3; 8]).unwrap();
     }
 
     #[test]

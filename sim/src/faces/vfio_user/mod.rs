@@ -11,6 +11,7 @@ use super::stop::{Clock, Stop, Watch, Woken, wait};
 use dma::{Mapping, SharedMemory};
 use litecore_hal::pci::{Function, Irq};
 use rustix::io::Errno;
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -165,7 +166,7 @@ impl Client {
         }
         let (readable, writable) = (flags & 1 != 0, flags & 2 != 0);
         let file = fds.pop();
-        let mapping = Mapping { len, offset, file, readable, writable, window: None };
+        let mapping = Mapping { len, offset, file, readable, writable, window: OnceCell::new() };
         self.memory.map(address, mapping)
     }
 

@@ -15,9 +15,9 @@ mod stray;
 mod streamed;
 
 pub(crate) use cells::{age_share, reflected_power, splitter_stages};
-pub(crate) use crosstalk::{drive_statistics, neighbor_sums, sin_cos};
+pub(crate) use crosstalk::{drive_statistics, neighbor_share, neighbor_sums, sin_cos};
 pub(crate) use film::{faded, full_scale, level_count};
-pub(crate) use ring::mean_square_error as ring_mean_square_error;
+pub(crate) use ring::{Detuning, mean_square_error as ring_mean_square_error};
 pub(crate) use stray::crossing_power;
 pub(crate) use streamed::StreamedErrors;
 
@@ -88,13 +88,14 @@ impl Origin<'_> {
 impl ArrayErrors {
     /// The errors of one array, drawn from the chip's seed.
     pub(crate) fn draw(origin: Origin<'_>, packing: Packing) -> Self {
+        let heat = Heat::of(origin, packing);
         Self {
             columns: origin.chip.array.outputs,
             packing,
             cells: Cells::draw(origin, packing),
             film: Film::draw(origin, packing),
-            rings: RingErrors::draw(origin, packing),
-            heat: Heat::of(origin, packing),
+            rings: RingErrors::draw(origin, packing, heat.is_some()),
+            heat,
             stray: Stray::draw(origin, packing),
             quadratures: Quadratures::draw(origin, packing),
         }
@@ -127,12 +128,13 @@ impl ArrayErrors {
             film.apply(&mut planes);
         }
         if let Some(rings) = &self.rings {
-            rings.apply(&mut planes);
+            rings.apply(&mut planes, phases.as_deref());
         }
         if let Some(cells) = &self.cells {
             cells.apply(&mut planes);
         }
-        if let Some(phases) = phases {
+        // Rings have been detuned by the heat; all other cells turn.
+        if let Some(phases) = phases.filter(|_| self.rings.is_none()) {
             crosstalk::turn(&mut planes, &phases);
         }
         if let Some(stray) = &self.stray {

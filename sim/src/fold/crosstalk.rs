@@ -5,6 +5,7 @@
 //! over ([`crate::thermal::coupling`]). Calibration leaves a fraction of the sum. All drives
 //! together turn every cell by the heating phase times their mean over a full turn.
 
+use super::memo::Memo;
 use super::{Origin, Planes, single};
 use crate::Term;
 use crate::packing::Packing;
@@ -218,6 +219,14 @@ pub(crate) struct DriveStatistics {
 
 /// The drives of weights spread evenly over all codes.
 pub(crate) fn drive_statistics(chip: &ChipDescription, packing: Packing) -> DriveStatistics {
+    thread_local! {
+        static LAST: Memo<(CellType, i32, Packing), DriveStatistics> = const { Memo::new() };
+    }
+    let asked = (chip.array.cell_type, chip.weight_limit(), packing);
+    LAST.with(|last| last.get(asked, || statistics_of_drives(chip, packing)))
+}
+
+fn statistics_of_drives(chip: &ChipDescription, packing: Packing) -> DriveStatistics {
     let limit = chip.weight_limit();
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
     let second = if packing.weights_per_cell() == 2 { limit } else { 0 };

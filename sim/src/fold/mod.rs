@@ -8,6 +8,7 @@
 mod cells;
 mod crosstalk;
 mod film;
+mod memo;
 mod quadratures;
 mod ring;
 mod splitter;

@@ -17,14 +17,13 @@
 
 use super::cells::{age_share, drifts};
 use super::crosstalk::{PAIRS, drive_statistics, neighbor_sums, places, sin_cos};
+use super::memo::Memo;
 use super::{Origin, Planes, film, single};
 use crate::Term;
 use crate::Terms;
 use crate::packing::Packing;
 use litecore_kernels::math;
 use litecore_types::chip::ChipDescription;
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::f64::consts::TAU;
 use std::sync::OnceLock;
 
@@ -362,22 +361,14 @@ pub(crate) fn mean_square_error(
     packing: Packing,
     detuning: Detuning,
 ) -> f64 {
-    /// Results kept: an audit asks for a few, again and again.
-    const KEPT: usize = 8;
     type Asked = (Rings, Packing, Detuning);
     thread_local! {
-        static LAST: RefCell<VecDeque<(Asked, f64)>> = const { RefCell::new(VecDeque::new()) };
+        static LAST: Memo<Asked, f64> = const { Memo::new() };
     }
-    let Some(rings) = rings_of(chip) else { return 0.0 };
-    let asked = (rings, packing, detuning);
-    LAST.with_borrow_mut(|last| {
-        if let Some((_, known)) = last.iter().find(|(before, _)| *before == asked) {
-            return *known;
-        }
-        let error = integrate(rings, packing, detuning);
-        last.truncate(KEPT - 1);
-        last.push_front((asked, error));
-        error
+    rings_of(chip).map_or(0.0, |rings| {
+        LAST.with(|last| {
+            last.get((rings, packing, detuning), || integrate(rings, packing, detuning))
+        })
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::commands::{Data, import_help, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use litecore_compiler::{CompileOptions, Pass};
-use litecore_hal::DeviceUri;
+use litecore_hal::{DeviceUri, SimSettings};
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
 use litecore_sim::Terms;
@@ -248,8 +248,9 @@ pub(crate) struct LinkSettings {
 /// The device a photonic executor runs on.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Device {
-    /// `sim:CHIP[?seed=N&noise=off]`, where CHIP is a shipped name or a TOML file, or a card:
-    /// serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
+    /// `sim:CHIP`, where CHIP is a shipped name or a TOML file, with options behind it: `?seed=N`,
+    /// `&noise=off`, `&terms=NAME,…` (see `litecore sim --help`), `&draws=per-term` for paired
+    /// comparisons, `&age=SECONDS` since calibration (else the chip's cell.age_s). Or a card: serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
     /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
     #[arg(long, value_name = "URI")]
     pub(crate) device: Option<DeviceUri>,
@@ -262,8 +263,7 @@ impl Device {
     pub(crate) fn uri(&self) -> DeviceUri {
         self.device.clone().unwrap_or_else(|| DeviceUri::Sim {
             chip: "ref-64-eo".to_owned(),
-            seed: Seed(0),
-            noise: true,
+            settings: SimSettings::default(),
         })
     }
 }
@@ -343,6 +343,10 @@ pub(crate) struct Sim {
     /// out, enough that static errors average out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) instances: Option<u64>,
+    /// Seconds since calibration and writing, for drift and aging: sets cell.age_s; left out, the
+    /// chip's own, which for shipped chips is one cell.drift_time_s.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) age: Option<String>,
     /// How noise is drawn. merged: one number for each output, of the size of all terms together.
     /// per-term: one for each term, so that two runs of one seed that differ in one term share the
     /// draws of all others, and their difference is that term's; about twice as slow.

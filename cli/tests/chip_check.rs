@@ -31,13 +31,25 @@ fn the_specified_card_is_reported_with_its_contradictions() {
     for key in ["claim", "unit", "explanation", "source"] {
         assert!(findings.iter().all(|finding| finding[key].is_string()), "{key}");
     }
-    for key in ["claimed", "derived", "ratio"] {
+    for key in ["derived", "ratio"] {
         assert!(findings.iter().all(|finding| finding[key].is_number()), "{key}");
     }
+    // What is compared is compared either with what is stated or with a limit that says so.
+    for finding in findings {
+        let stated = finding["claimed"].is_number();
+        assert!(!(stated && finding["limit"].is_number()), "{finding}");
+        let compared = stated || finding["limit"].is_number();
+        assert!(compared || finding["severity"] == "note", "{finding}");
+    }
+    let heat = findings.iter().find(|f| f["claim"] == "cell.hold_power_w by array.pitch_um");
+    let heat = heat.expect("found");
+    assert!(heat["claimed"].is_null() && heat["limit"] == 100.0, "{heat}");
+    assert_ne!(heat["source"], "the description itself");
     // Findings, even contradictions, are a result and not a failure.
     let text = check(&["litecore-datacenter"]);
     assert!(text.status.success());
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("cell.hold_power_w by array.pitch_um: limit 100 W/cm², "), "{text}");
     let order = ["photons per cMAC", "contradiction(s)", "contradiction  snr_db", "note  "];
     let places: Vec<usize> = order.iter().map(|w| text.find(w).expect("printed")).collect();
     assert!(places.is_sorted(), "{places:?}");

@@ -184,11 +184,37 @@ fn pictures_are_drawn_where_asked() {
 fn help_lists_every_term_with_its_meaning() {
     let help = litecore(&["sim", "--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for term in ["shot", "rin", "phase_noise", "dac", "cell_phase", "crosstalk", "drift"] {
-        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{term} ")));
-        let line = line.unwrap_or_else(|| panic!("no {term} in: {help}"));
-        assert!(line.contains("static") || line.contains("dynamic"), "{line}");
+    let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for term in litecore_sim::Term::ALL {
+        let name = term.name();
+        let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{name} ")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in: {help}"));
+        let words = ["static", "dynamic", "deterministic"];
+        assert!(words.iter().any(|word| line.contains(word)), "{line}");
+        assert!(flat.contains(&format!(" {name} {} ", term.help())), "{name} in: {help}");
     }
+}
+
+#[test]
+fn what_drifts_is_as_old_as_asked() {
+    let drift = |args: &[&str]| {
+        let report = sim(&[&["--terms", "drift", "--set", "cell.drift_rad=0.02"], args].concat());
+        let part = part(&report, "drift").clone();
+        close(number(&part, "measured_db"), number(&part, "closed_form_db"), 0.5);
+        number(&part, "measured_db")
+    };
+    // One time of the drift where nothing is said: 1 - e^-2 of what it comes to.
+    let usual = drift(&[]);
+    close(usual, drift(&["--age", "600"]), 1e-9);
+    close(drift(&["--age", "60000"]), usual + 10.0 * pxfm::f_log10(0.8647), 0.3);
+    // A tenth of that time: 1 - e^-0.25, as a step of the walk is a sixteenth.
+    close(drift(&["--age", "75"]), usual + 10.0 * pxfm::f_log10(0.8647 / 0.2212), 0.3);
+    // A slower drift is less old by the same seconds.
+    let slower = drift(&["--set", "cell.drift_time_s=4800"]);
+    close(slower, drift(&["--age", "75"]), 0.01);
+    let none = sim(&["--terms", "drift", "--age", "0"]);
+    assert_eq!(none["codes_off"], 0);
+    refused(&["--age", "-1"], &["cell.age_s.value", "zero or more"]);
 }
 
 #[test]

@@ -34,4 +34,4 @@ pub use open::{
     open, open_card,
 };
 pub use owner::OwnedDevice;
-pub use uri::{DeviceUri, DeviceUriError, PcieAddress};
+pub use uri::{DeviceUri, DeviceUriError, PcieAddress, SimSettings};

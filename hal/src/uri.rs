@@ -5,21 +5,19 @@ use std::str::FromStr;
 /// Where a device is.
 ///
 /// ```text
-/// sim:CHIP[?seed=N&noise=off]     serial:/dev/ttyUSB0     usb:VID:PID[:SERIAL]
-/// pcie:0000:01:00.0               vfio-user:SOCKET
+/// sim:CHIP[?OPTION=VALUE&…]     serial:/dev/ttyUSB0     usb:VID:PID[:SERIAL]
+/// pcie:0000:01:00.0             vfio-user:SOCKET
 /// ```
 ///
-/// CHIP is the name of a shipped chip or the path of a chip description.
+/// CHIP is the name of a shipped chip or the path of a chip description; [`SimSettings`] has the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceUri {
     /// The simulator, in this process.
     Sim {
         /// Name or path of the chip description.
         chip: String,
-        /// The chip instance and the noise; zero if not given.
-        seed: Seed,
-        /// Whether impairments are on; `noise=off` takes them away, static ones included.
-        noise: bool,
+        /// What the options say.
+        settings: SimSettings,
     },
     /// A serial port.
     Serial {
@@ -45,6 +43,28 @@ pub enum DeviceUri {
         /// The server's socket.
         socket: String,
     },
+}
+
+/// The options of a simulator: `seed=N`, `noise=off`, `terms=NAME,…`, `draws=per-term`, `age=SECONDS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimSettings {
+    /// The chip instance and the noise; zero if not given.
+    pub seed: Seed,
+    /// Whether impairments are on; `noise=off` takes them away, static ones included.
+    pub noise: bool,
+    /// The impairments that are on, as the simulator names them; all if not given.
+    pub terms: Option<String>,
+    /// Whether each term draws by itself, so that two runs that differ in one term share all others.
+    pub draws_per_term: bool,
+    /// Whole seconds since calibration and writing; what the chip description says if not given.
+    pub age_s: Option<u64>,
+}
+
+impl Default for SimSettings {
+    /// Seed zero, with every impairment.
+    fn default() -> Self {
+        Self { seed: Seed(0), noise: true, terms: None, draws_per_term: false, age_s: None }
+    }
 }
 
 /// The address of a PCI function: `domain:bus:device.function`, hexadecimal.
@@ -84,7 +104,10 @@ pub enum DeviceUriError {
         expected: &'static str,
     },
     /// An option of the simulator is unknown.
-    #[error("the simulator has no option `{option}`: it has seed=N and noise=off or on")]
+    #[error(
+        "the simulator has no option `{option}`: it has seed=N, noise=off or on, \
+        terms=NAME,…, draws=per-term or merged, and age=SECONDS"
+    )]
     UnknownOption {
         /// What was given before the equals sign.
         option: String,
@@ -104,6 +127,24 @@ pub enum DeviceUriError {
     /// The noise option is neither on nor off.
     #[error("noise={value}: write noise=off or noise=on")]
     Noise {
+        /// What was given after the equals sign.
+        value: String,
+    },
+    /// Terms are named although there is no noise.
+    #[error("noise=off and terms={terms} contradict each other: leave one out")]
+    NoiseAndTerms {
+        /// What was given as terms.
+        terms: String,
+    },
+    /// The way to draw is unknown.
+    #[error("draws={value}: write draws=merged or draws=per-term")]
+    Draws {
+        /// What was given after the equals sign.
+        value: String,
+    },
+    /// The age is not a number of seconds.
+    #[error("age={value}: give whole seconds since calibration, at most {AGE_S_MAX}")]
+    Age {
         /// What was given after the equals sign.
         value: String,
     },
@@ -159,23 +200,37 @@ fn simulator(rest: &str) -> Result<DeviceUri, DeviceUriError> {
         let expected = "CHIP, e.g. sim:ref-64-eo?seed=7";
         return Err(DeviceUriError::Nothing { scheme: "sim", expected });
     }
-    let (mut seed, mut noise) = (None, None);
+    let (mut seed, mut noise, mut terms, mut draws, mut age) = (None, None, None, None, None);
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let given = value.to_owned();
         let (known, repeated) = match name {
             "seed" => {
-                let parsed = value.parse::<Seed>();
                 let parsed =
-                    parsed.map_err(|_| DeviceUriError::Seed { value: value.to_owned() })?;
+                    value.parse::<Seed>().map_err(|_| DeviceUriError::Seed { value: given })?;
                 ("seed", seed.replace(parsed).is_some())
             }
             "noise" => {
                 let on = match value {
                     "on" => true,
                     "off" => false,
-                    _ => return Err(DeviceUriError::Noise { value: value.to_owned() }),
+                    _ => return Err(DeviceUriError::Noise { value: given }),
                 };
                 ("noise", noise.replace(on).is_some())
+            }
+            "terms" => ("terms", terms.replace(given).is_some()),
+            "draws" => {
+                let apart = match value {
+                    "per-term" => true,
+                    "merged" => false,
+                    _ => return Err(DeviceUriError::Draws { value: given }),
+                };
+                ("draws", draws.replace(apart).is_some())
+            }
+            "age" => {
+                let parsed = value.parse::<u64>().ok().filter(|age| *age <= AGE_S_MAX);
+                let parsed = parsed.ok_or(DeviceUriError::Age { value: given })?;
+                ("age", age.replace(parsed).is_some())
             }
             _ => return Err(DeviceUriError::UnknownOption { option: name.to_owned() }),
         };
@@ -183,12 +238,23 @@ fn simulator(rest: &str) -> Result<DeviceUri, DeviceUriError> {
             return Err(DeviceUriError::RepeatedOption { option: known });
         }
     }
-    Ok(DeviceUri::Sim {
-        chip: chip.to_owned(),
+    let settings = SimSettings {
         seed: seed.unwrap_or_default(),
         noise: noise.unwrap_or(true),
-    })
+        terms,
+        draws_per_term: draws.unwrap_or(false),
+        age_s: age,
+    };
+    match settings {
+        SimSettings { noise: false, terms: Some(terms), .. } => {
+            Err(DeviceUriError::NoiseAndTerms { terms })
+        }
+        settings => Ok(DeviceUri::Sim { chip: chip.to_owned(), settings }),
+    }
 }
+
+/// Thirty thousand years, as for durations of a chip description.
+const AGE_S_MAX: u64 = 1_000_000_000_000;
 
 fn usb(rest: &str) -> Result<DeviceUri, DeviceUriError> {
     let wrong = || DeviceUriError::UsbNumbers { given: rest.to_owned() };
@@ -230,9 +296,19 @@ fn hexadecimal(text: &str, digits: usize) -> Option<u16> {
 impl fmt::Display for DeviceUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sim { chip, seed, noise } => {
+            Self::Sim { chip, settings } => {
+                let SimSettings { seed, noise, terms, draws_per_term, age_s } = settings;
                 write!(f, "sim:{chip}?seed={}", seed.0)?;
-                if *noise { Ok(()) } else { write!(f, "&noise=off") }
+                if !noise {
+                    write!(f, "&noise=off")?;
+                }
+                if let Some(terms) = terms {
+                    write!(f, "&terms={terms}")?;
+                }
+                if *draws_per_term {
+                    write!(f, "&draws=per-term")?;
+                }
+                age_s.map_or(Ok(()), |age_s| write!(f, "&age={age_s}"))
             }
             Self::Serial { port } => write!(f, "serial:{port}"),
             Self::Usb { vendor, product, serial } => {
@@ -258,7 +334,24 @@ mod tests {
     use proptest::prelude::*;
 
     fn sim(chip: &str, seed: u128, noise: bool) -> DeviceUri {
-        DeviceUri::Sim { chip: chip.to_owned(), seed: Seed(seed), noise }
+        let settings = SimSettings { seed: Seed(seed), noise, ..SimSettings::default() };
+        DeviceUri::Sim { chip: chip.to_owned(), settings }
+    }
+
+    #[test]
+    fn every_option_of_the_simulator_is_read_and_shown() {
+        let text = "sim:tiny-4?seed=3&terms=shot,adc&draws=per-term&age=86400";
+        let settings = SimSettings {
+            seed: Seed(3),
+            noise: true,
+            terms: Some("shot,adc".to_owned()),
+            draws_per_term: true,
+            age_s: Some(86400),
+        };
+        let uri = DeviceUri::Sim { chip: "tiny-4".to_owned(), settings };
+        assert_eq!(text.parse(), Ok(uri.clone()));
+        assert_eq!(uri.to_string(), text);
+        assert_eq!("sim:tiny-4?draws=merged".parse(), Ok(sim("tiny-4", 0, true)));
     }
 
     #[test]
@@ -294,11 +387,16 @@ mod tests {
             ("sim:?seed=1", "nothing follows `sim:`: write sim:CHIP"),
             ("serial:", "nothing follows `serial:`: write serial:PATH"),
             ("vfio-user:", "write vfio-user:SOCKET"),
-            ("sim:tiny-4?speed=2", "no option `speed`: it has seed=N and noise=off"),
+            ("sim:tiny-4?speed=2", "no option `speed`: it has seed=N, noise=off or on, terms=NAME"),
             ("sim:tiny-4?seed=1&seed=2", "`seed` is given twice"),
             ("sim:tiny-4?seed=-1", "seed=-1: give a whole number below 2^128"),
             ("sim:tiny-4?seed", "seed=: give a whole number"),
             ("sim:tiny-4?noise=low", "noise=low: write noise=off or noise=on"),
+            ("sim:tiny-4?noise=off&terms=shot", "noise=off and terms=shot contradict"),
+            ("sim:tiny-4?draws=both", "draws=both: write draws=merged or draws=per-term"),
+            ("sim:tiny-4?age=-1", "age=-1: give whole seconds since calibration"),
+            ("sim:tiny-4?age=1e300", "age=1e300: give whole seconds"),
+            ("sim:tiny-4?age=1&age=2", "`age` is given twice"),
             ("usb:1209", "`1209` are no USB numbers: write usb:VID:PID"),
             ("usb:1209:+abc", "are no USB numbers"),
             ("usb:1209:abcd:", "are no USB numbers"),

@@ -147,7 +147,7 @@ pub(crate) fn phase_sigma(chip: &ChipDescription) -> f64 {
 
 /// Relative variance of a sample at an uncertain instant, for a signal at half the symbol rate:
 /// `(2π f_in σ_t)²`, over one quadrature of the field.
-pub(crate) fn jitter(chip: &ChipDescription, packing: Packing) -> f64 {
+fn jitter(chip: &ChipDescription, packing: Packing) -> f64 {
     let angle = PI * chip.clock.symbol_rate_hz.value * chip.receiver.jitter_s.value();
     // All the field of real operands is in the one quadrature.
     let share = if packing == Packing::Single { 2.0 } else { 1.0 };

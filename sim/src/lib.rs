@@ -9,8 +9,8 @@
 //!
 //! **Invariant:** every random number is a function of the seed, the [`Term`], and the name of what
 //! it disturbs: a cell, or one output of one symbol in one stream. So a term can be switched without
-//! touching the others, and neither the order nor the size of batches matters. With
-//! [`Terms::none`] the device equals the integer meaning of the program, bit for bit.
+//! touching the others, and neither the order nor the size of batches matters, nor which vectors share
+//! an optical symbol. With [`Terms::none`] the device equals the integer meaning of the program, bit for bit.
 
 pub mod array;
 mod arrays;
@@ -30,7 +30,6 @@ mod open;
 pub mod optics;
 pub mod packing;
 pub mod poisson;
-pub mod quantiser;
 mod streamed;
 mod terms;
 pub mod thermal;

@@ -149,46 +149,6 @@ pub fn stage_loss_at_par_db(guides: usize) -> f64 {
     10.0 * pxfm::f_log10(guides) / (2.0 * guides)
 }
 
-/// Where light is lost on its way through a crossbar, in excess of splitting and combining.
-///
-/// Units: decibels, of power; each field is a loss and positive.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CrossbarLoss {
-    /// Into the chip.
-    pub coupling_db: f64,
-    /// In the input's modulator.
-    pub modulator_db: f64,
-    /// For each stage of the trees that split the light, log2 N to the rows and log2 M to the
-    /// columns.
-    pub split_stage_db: f64,
-    /// In the cell.
-    pub node_db: f64,
-    /// For each of the log2 N stages of the tree that combines a column.
-    pub combine_stage_db: f64,
-    /// For each crossing; there are N / 2 on an average path in one layer of guides.
-    pub crossing_db: f64,
-    /// Along the guides, in total.
-    pub guide_db: f64,
-    /// In front of the detector.
-    pub detector_db: f64,
-}
-
-impl CrossbarLoss {
-    /// Excess loss of N inputs and M outputs, which is the same for every cell.
-    pub fn total_db(&self, inputs: usize, outputs: usize) -> f64 {
-        let inputs = inputs as f64;
-        let (row_stages, column_stages) = (pxfm::f_log2(inputs), pxfm::f_log2(outputs as f64));
-        self.coupling_db
-            + self.modulator_db
-            + self.split_stage_db * (row_stages + column_stages)
-            + self.node_db
-            + self.combine_stage_db * row_stages
-            + self.crossing_db * (inputs / 2.0)
-            + self.guide_db
-            + self.detector_db
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,7 +86,7 @@ impl SymbolCommons {
 
 /// A permutation of the words in which neighbors have nothing in common: the mixer of `SplitMix64`
 /// (Steele, Lea and Flood, 2014).
-fn spread(word: u64) -> u64 {
+pub(crate) fn spread(word: u64) -> u64 {
     let z = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,4 +1,5 @@
-use crate::{SimDevice, SimOptions, Terms};
+use crate::dynamic::Draws;
+use crate::{ParseTermsError, SimDevice, SimOptions, Terms};
 use litecore_hal::DeviceUri;
 use litecore_types::chip::{BUILTIN_NAMES, ChipDescription, ChipError, builtin};
 use std::fs;
@@ -32,6 +33,9 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
+    /// The address names terms that there are not.
+    #[error(transparent)]
+    Terms(#[from] ParseTermsError),
     /// The chip description is wrong.
     #[error(transparent)]
     Chip(#[from] ChipError),
@@ -41,12 +45,23 @@ pub enum OpenError {
 ///
 /// Errors: [`OpenError`].
 pub fn open(uri: &DeviceUri) -> Result<SimDevice, OpenError> {
-    let DeviceUri::Sim { chip, seed, noise } = uri else {
+    let DeviceUri::Sim { chip, settings } = uri else {
         return Err(OpenError::NotASimulator { uri: uri.clone() });
     };
-    let terms = if *noise { Terms::all() } else { Terms::none() };
-    let options = SimOptions { seed: *seed, terms, record_timeline: false };
-    Ok(SimDevice::new(find_chip(chip)?, options))
+    let terms = match &settings.terms {
+        _ if !settings.noise => Terms::none(),
+        None => Terms::all(),
+        Some(terms) => terms.parse()?,
+    };
+    let options = SimOptions { seed: settings.seed, terms, record_timeline: false };
+    let draws = if settings.draws_per_term { Draws::PerTerm } else { Draws::Merged };
+    let mut chip = find_chip(chip)?;
+    if let Some(age_s) = settings.age_s {
+        // Closed forms of the opened chip are then of this age as well.
+        chip.cell.age_s.value = age_s as f64;
+        chip.cell.age_s.source = "set by the user".to_owned();
+    }
+    Ok(SimDevice::new(chip, options).with_draws(draws))
 }
 
 fn find_chip(name: &str) -> Result<ChipDescription, OpenError> {
@@ -67,8 +82,10 @@ fn find_chip(name: &str) -> Result<ChipDescription, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use litecore_hal::Device;
+    use litecore_hal::{Device, RunRequest, SymbolTag};
     use litecore_types::Seed;
+    use litecore_types::program::VerifiedProgram;
+    use std::sync::Arc;
 
     fn open_text(uri: &str) -> Result<SimDevice, OpenError> {
         open(&uri.parse().unwrap())
@@ -84,6 +101,32 @@ mod tests {
         let device = open_text("sim:ref-64-eo?noise=off").unwrap();
         assert_eq!(device.options().terms, Terms::none());
         assert_eq!(device.options().seed, Seed(0));
+        let device = open_text("sim:ref-64-eo?terms=drift,adc&age=60").unwrap();
+        assert_eq!(device.options().terms.to_string(), "adc,drift");
+        assert!((device.chip().cell.age_s.value - 60.0).abs() < 1e-12);
+    }
+
+    /// What an address says shows in what the device computes.
+    #[test]
+    fn an_address_chooses_age_terms_and_draws() {
+        let codes = |uri: &str| {
+            let mut device = open_text(uri).unwrap();
+            let program: litecore_types::program::Program =
+                include_str!("../../compiler/tests/golden/linear-3x10.program").parse().unwrap();
+            let program = VerifiedProgram::new(program, device.chip()).unwrap();
+            let inputs: Vec<f32> = (0..8 * program.input_len()).map(|i| (i % 13) as f32).collect();
+            let image = device.load(Arc::new(program)).unwrap();
+            let tags: Vec<SymbolTag> = (0..8).map(SymbolTag).collect();
+            device.run(&RunRequest { image, tags: &tags, inputs: &inputs }).unwrap().outputs
+        };
+        let silent = codes("sim:tiny-4?noise=off");
+        assert_eq!(codes("sim:tiny-4?terms=none"), silent);
+        assert_eq!(codes("sim:tiny-4?terms=drift&age=0"), silent);
+        let all = codes("sim:tiny-4?seed=1");
+        assert_ne!(all, silent);
+        assert_eq!(codes("sim:tiny-4?seed=1&draws=merged&terms=all&age=600"), all);
+        assert_ne!(codes("sim:tiny-4?seed=1&draws=per-term"), all);
+        assert_ne!(codes("sim:tiny-4?seed=1&terms=shot"), all);
     }
 
     #[test]
@@ -108,6 +151,7 @@ mod tests {
         );
         let not_a_chip = concat!("sim:", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert!(words(not_a_chip).contains("array"), "{}", words(not_a_chip));
+        assert!(words("sim:tiny-4?terms=rain").starts_with("`rain` is no noise term"));
         assert!(words("serial:/dev/ttyUSB0").contains("is not a simulator"));
     }
 }

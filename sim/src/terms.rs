@@ -189,16 +189,16 @@ impl Term {
             Self::CellPhase => "static, per cell; absolute: cell.phase_error_rad",
             Self::CellAmplitude => "static, per cell; relative: cell.amplitude_error",
             Self::Drift => {
-                "static during a run, per cell; absolute: cell.drift_rad and \
-                 cell.drift_time_s"
+                "static during a run, per cell, and per ring of ring pairs; absolute, in phase or round \
+                 trip: cell.drift_rad and cell.drift_time_s, at cell.age_s (--age) since calibration"
             }
             Self::Crosstalk => {
                 "static per tile, per cell; relative to the drives: cell.thermal_crosstalk \
-                 and cell.crosstalk_residual"
+                 and cell.crosstalk_residual; turns the cell, or detunes its rings"
             }
             Self::Heating => {
                 "static per tile, common to all cells; relative to the mean drive: \
-                 cell.heating_phase_rad"
+                 cell.heating_phase_rad; turns the cells, or detunes their rings"
             }
             Self::Splitter => "static, per splitter; relative: path.splitter_imbalance_db",
             Self::Imbalance => {
@@ -230,7 +230,7 @@ impl Term {
             }
             Self::Aging => {
                 "static during a run, common to all cells; relative: \
-                 phase_change.drift_per_decade"
+                 phase_change.drift_per_decade, at cell.age_s (--age) since writing"
             }
             Self::Skew => {
                 "static, per row, and dynamic, per output and symbol, of the symbols next to it; \

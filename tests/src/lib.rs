@@ -29,8 +29,14 @@ impl Fixture {
     ///
     /// Panics: if any of it fails, which fails the test.
     pub fn embedded(chip_name: &str) -> Self {
-        let text = chip::builtin_text(chip_name).expect("a shipped chip");
-        let chip = ChipDescription::from_toml(text, chip_name).expect("a valid chip");
+        Self::embedded_on(chip::builtin_text(chip_name).expect("a shipped chip"))
+    }
+
+    /// The same for a chip of one's own, from the text of its description.
+    ///
+    /// Panics: if the description is wrong, and as [`Self::embedded`].
+    pub fn embedded_on(text: &str) -> Self {
+        let chip = ChipDescription::from_toml(text, "a test").expect("a valid chip");
         let checkpoint = litecore_model::embedded::checkpoint().expect("the embedded model");
         let dense = DenseModel::from_checkpoint(&checkpoint).expect("dense tensors");
         let mut float = FloatExecutor::from_checkpoint(&checkpoint).expect("experts");

@@ -12,6 +12,7 @@ use litecore_sim::{SimDevice, SimOptions, Term, Terms};
 use litecore_tests::Fixture;
 use litecore_types::Seed;
 use litecore_types::chip::{ChipDescription, Override};
+use litecore_types::program::Packing;
 
 const PROMPT: &[u8] = b"Q: What is a dark current?\nA:";
 const TEXT: &[u8] = b"Q: What is shot noise?\nA: The randomness of single electrons.\n\n\
@@ -134,6 +135,32 @@ fn chunks_threads_and_batches_change_nothing() {
             assert!(all == one_by_one, "{threads} threads");
         }
     }
+}
+
+/// Both quadratures read, and arrays so large that two vectors share a symbol.
+#[test]
+fn chunks_change_nothing_where_vectors_share_symbols() {
+    let text = litecore_types::chip::builtin_text("ref-64-eo").expect("shipped");
+    let text = text
+        .replace("\ninputs = 64", "\ninputs = 128")
+        .replace("\noutputs = 64", "\noutputs = 128")
+        .replace("readout = \"i\"", "readout = \"iq\"")
+        .replace("power_w = { value = 0.5,", "power_w = { value = 0.02,");
+    let fixture = Fixture::embedded_on(&text);
+    let programs = fixture.compiled.experts.values();
+    let mut packings = programs.flat_map(|program| program.tiles.iter().map(|tile| tile.packing));
+    assert!(packings.any(|packing| packing == Packing::Tokens), "the compiler takes pairs");
+    let device = || {
+        let options = SimOptions { seed: Seed(3), terms: Terms::all(), record_timeline: false };
+        Box::new(SimDevice::new(fixture.chip.clone(), options))
+    };
+    let light = || PhotonicExecutor::new(&fixture.compiled, device()).expect("loaded");
+    let one_by_one = read(&fixture, &mut light(), 1);
+    for chunk in [2, 5, 11, TEXT.len()] {
+        assert!(read(&fixture, &mut light(), chunk) == one_by_one, "chunks of {chunk}");
+    }
+    let silent = read(&fixture, &mut IntegerExecutor::cpu(&fixture.compiled), TEXT.len());
+    assert!(silent != one_by_one, "there is noise");
 }
 
 #[test]

@@ -25,7 +25,8 @@ struct Report<'a> {
 struct Listed<'a> {
     claim: &'a str,
     unit: &'a str,
-    claimed: f64,
+    claimed: Option<f64>,
+    limit: Option<f64>,
     derived: f64,
     ratio: f64,
     severity: &'static str,
@@ -39,6 +40,7 @@ impl<'a> From<&'a Finding> for Listed<'a> {
             claim: &finding.claim,
             unit: finding.unit,
             claimed: finding.claimed,
+            limit: finding.limit,
             derived: finding.derived,
             ratio: finding.ratio,
             severity: finding.severity.name(),
@@ -140,11 +142,15 @@ fn number(value: f64, unit: &str) -> String {
 }
 
 fn paragraph(finding: &Finding) -> String {
+    let beside = match (finding.claimed, finding.limit) {
+        (Some(claimed), _) => format!("{} stated, ", number(claimed, finding.unit)),
+        (None, Some(limit)) => format!("limit {}, ", number(limit, finding.unit)),
+        (None, None) => String::new(),
+    };
     let mut text = format!(
-        "{}  {}: {} stated, {} follows",
+        "{}  {}: {beside}{} follows",
         finding.severity.name(),
         finding.claim,
-        number(finding.claimed, finding.unit),
         number(finding.derived, finding.unit),
     );
     if finding.severity != Severity::Note {
@@ -160,8 +166,8 @@ fn paragraph(finding: &Finding) -> String {
 
 /// How far off, in words.
 fn factor(finding: &Finding) -> String {
-    if finding.unit == "dB" {
-        return format!("{:+.1} dB", finding.derived - finding.claimed);
+    if let ("dB", Some(reference)) = (finding.unit, finding.reference()) {
+        return format!("{:+.1} dB", finding.derived - reference);
     }
     let ratio = finding.ratio;
     if ratio >= 1.0 {

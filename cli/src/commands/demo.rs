@@ -8,7 +8,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::plots;
 use crate::workload::{Workload, calibration_text, chip_of};
-use litecore_hal::DeviceUri;
+use litecore_hal::{DeviceUri, SimSettings};
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor, RuntimeError};
 use litecore_sim::Terms;
 use litecore_train::bigram::Bigram;
@@ -105,8 +105,9 @@ fn by_kind(
 /// The same simulator with every impairment off; nothing for a real device.
 fn without_noise(uri: &DeviceUri) -> Option<DeviceUri> {
     match uri {
-        DeviceUri::Sim { chip, seed, .. } => {
-            Some(DeviceUri::Sim { chip: chip.clone(), seed: *seed, noise: false })
+        DeviceUri::Sim { chip, settings } => {
+            let settings = SimSettings { noise: false, terms: None, ..settings.clone() };
+            Some(DeviceUri::Sim { chip: chip.clone(), settings })
         }
         _ => None,
     }

@@ -19,7 +19,7 @@ use cost::Cost;
 use experiment::Setup;
 use litecore_sim::Term;
 use litecore_sim::packing::Layout;
-use litecore_types::chip::{ChipDescription, Dataflow, Readout};
+use litecore_types::chip::{ChipDescription, Dataflow, Override, Readout};
 use std::fmt::Write;
 use std::fs;
 
@@ -38,8 +38,11 @@ const CELLS_REALISED: usize = 1 << 21;
 const OUTPUTS: usize = 8192;
 
 pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
-    let overrides =
+    let mut overrides =
         args.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(age) = &args.age {
+        overrides.push(Override { path: "cell.age_s".to_owned(), value: age.clone() });
+    }
     let mut chip = named_chip(&args.chip, &overrides)?.chip;
     let packing = args.packing;
     if packing.reads_quadrature() && chip.receiver.readout == Readout::I {

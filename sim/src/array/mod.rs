@@ -122,7 +122,7 @@ impl ArrayModel {
             seed,
             packing,
             draws: Draws::default(),
-            age_s: chip.cell.drift_time_s.value,
+            age_s: chip.cell.age_s.value,
             columns: chip.array.outputs,
             dynamics: Dynamics::of(chip, terms, packing),
             arrays: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl ArrayModel {
     }
 
     /// Sets the time since calibration and writing, for tiles loaded from now on. At first it is
-    /// one [`litecore_types::chip::Cell::drift_time_s`].
+    /// [`litecore_types::chip::Cell::age_s`], which closed forms go by.
     pub fn set_age(&mut self, age_s: f64) {
         self.age_s = age_s.max(0.0);
         self.arrays.clear();

@@ -3,18 +3,16 @@
 use super::decibels;
 use crate::Terms;
 use crate::budget::{Budget, Source, Statistics};
-use litecore_types::chip::{ChipDescription, Dataflow, Quantity, Readout};
+use crate::fold;
+use litecore_types::chip::guide::GROUP_INDEX;
+use litecore_types::chip::{ChipDescription, Dataflow, Readout};
 
 /// One lithography field, 26 mm by 33 mm.
 pub(super) const RETICLE_MM2: f64 = 26.0 * 33.0;
-/// Group index of a silicon strip waveguide near 1550 nm.
-pub(super) const GROUP_INDEX: f64 = 4.2;
 /// Speed of light in meters per second, exact in the SI.
 pub(super) const LIGHT_SPEED_M_PER_S: f64 = 299_792_458.0;
 /// Energy of a photon times its vacuum wavelength in joule meters, `h c`.
 const PLANCK_LIGHT_J_M: f64 = 1.986_445_857e-25;
-/// Distance at which a description states the thermal crosstalk.
-const CROSSTALK_DISTANCE_UM: f64 = 23.0;
 
 /// What precision a chip reaches on uniform data.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +163,27 @@ impl<'a> Card<'a> {
         extinction.map_or(0.0, |ratio| decibels::power_ratio(-ratio.value / 2.0))
     }
 
+    /// All light of one array before it is divided.
+    pub(super) fn feed_w(&self) -> f64 {
+        self.wavelengths() * self.signal_w()
+    }
+
+    /// Light in the guide of one row.
+    pub(super) fn row_w(&self) -> f64 {
+        self.feed_w() / (self.beams() * self.rows())
+    }
+
+    /// Largest light in one cell: where it is of rings, what gathers in the first at resonance, where
+    /// the bus brings `(1 - r²) / (1 - r² a)²` times its light into the ring.
+    pub(super) fn cell_w(&self) -> f64 {
+        let gathered = self.chip.ring.as_ref().map_or(1.0, |ring| {
+            let stays = ring.self_coupling.value * ring.self_coupling.value;
+            let left = 1.0 - stays * ring.round_trip.value;
+            (1.0 - stays) / (left * left)
+        });
+        self.row_w() / self.columns() * gathered
+    }
+
     // Watts and joules.
 
     pub(super) fn signal_w(&self) -> f64 {
@@ -269,6 +288,11 @@ impl<'a> Card<'a> {
         if self.streams() { 0.0 } else { self.chip.cell.settling_s.value }
     }
 
+    /// How often each cell is written where tiles follow one another without end.
+    pub(super) fn cell_writes_per_s(&self) -> f64 {
+        (self.weight_load_s() + self.settling_s()).recip()
+    }
+
     /// From the first symbol of a vector to its last.
     pub(super) fn vector_s(&self) -> f64 {
         if self.streams() { self.rows() / self.rate() } else { self.rate().recip() }
@@ -294,10 +318,7 @@ impl<'a> Card<'a> {
     }
 
     pub(super) fn neighbor_crosstalk(&self) -> f64 {
-        let cell = &self.chip.cell;
-        let farther_um = self.chip.array.pitch_um.value - CROSSTALK_DISTANCE_UM;
-        let decay = pxfm::f_exp(-cell.thermal_decay_per_um.value * farther_um);
-        (cell.thermal_crosstalk.value() * decay).min(1.0)
+        fold::neighbor_share(self.chip)
     }
 }
 
@@ -318,31 +339,4 @@ fn reach(chip: &ChipDescription) -> Reach {
     let snr_rms_db = budget.total.snr_rms_db;
     let snr_fs_db = snr_rms_db + decibels::of(18.0 * chip.array.inputs as f64);
     Reach { snr_rms_db, snr_fs_db, parts }
-}
-
-/// The quantities whose uncertainty the figures inherit.
-pub(super) fn uncertain(chip: &mut ChipDescription) -> [&mut Quantity; 21] {
-    [
-        &mut chip.array.pitch_um,
-        &mut chip.clock.symbol_rate_hz,
-        &mut chip.laser.power_w,
-        &mut chip.laser.wall_plug_efficiency,
-        &mut chip.laser.wavelength_nm,
-        &mut chip.path.insertion_loss_db,
-        &mut chip.receiver.quantum_efficiency,
-        &mut chip.receiver.lo_power_w,
-        &mut chip.receiver.pipeline_s,
-        &mut chip.receiver.energy_j,
-        &mut chip.dac.energy_j,
-        &mut chip.dac.modulator_energy_j,
-        &mut chip.adc.energy_j,
-        &mut chip.cell.settling_s,
-        &mut chip.cell.hold_power_w,
-        &mut chip.weights.load_bytes_per_s,
-        &mut chip.weights.dac_energy_j,
-        &mut chip.weights.fetch_energy_j_per_byte,
-        &mut chip.memory.sram_energy_j_per_byte,
-        &mut chip.vector.energy_j_per_element,
-        &mut chip.host.bytes_per_s,
-    ]
 }

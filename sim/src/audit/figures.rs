@@ -189,10 +189,17 @@ figures! {
     /// Held power of a cell over its area.
     HoldWPerCm2, "hold_w_per_cm2", "hold power over the array", "W/cm²", Geometry,
         |c| c.hold_w() / (c.pitch_mm() * c.pitch_mm() * 0.01);
-    /// Drive that the nearest cell sees as phase: the fraction at 23 µm and its decay, carried to the
-    /// pitch.
+    /// Drive that the nearest cell sees as phase: the fraction at 23 µm carried to the pitch, by its
+    /// decay beyond and by the published near field below.
     NeighborCrosstalk, "neighbor_crosstalk", "a drive seen by the next cell", "", Geometry,
         |c| c.neighbor_crosstalk();
+    /// `K P_L / N`: one row's guide before any loss; half of it where weights are light as well.
+    RowLightW, "row_light_w", "light in one row's guide", "W", Light, |c| c.row_w();
+    /// The same over M; in a ring at resonance `(1 - r²) / (1 - r² a)²` times as much.
+    CellLightW, "cell_light_w", "light in one cell", "W", Light, |c| c.cell_w();
+    /// One over loading and settling: tile after tile without end.
+    CellWritesPerS, "cell_writes_per_s", "writes of each cell, at most", "Hz", Rate,
+        |c| c.cell_writes_per_s();
     /// `10^(-ER/20)`: what leaks of a full drive, as a field.
     SmallestInputField, "smallest_input_field", "field that leaks past a modulator", "", Light,
         |c| c.smallest_input_field();

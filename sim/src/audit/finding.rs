@@ -31,18 +31,28 @@ pub struct Finding {
     pub claim: String,
     /// Unit of both numbers; empty for a bare number.
     pub unit: &'static str,
-    /// The number as claimed.
-    pub claimed: f64,
+    /// The number as claimed, or as the description has it; none where nobody states one.
+    pub claimed: Option<f64>,
+    /// Where nothing is claimed, what this audit takes as the limit, if there is one.
+    pub limit: Option<f64>,
     /// The number that follows.
     pub derived: f64,
-    /// Derived over claimed, as powers where the unit is the decibel; above one is more than claimed.
+    /// Derived over claimed or over the limit, as powers where the unit is the decibel; above one is
+    /// more. One where there is neither.
     pub ratio: f64,
     /// How bad it is.
     pub severity: Severity,
     /// Why the derived number is what it is, in one or two sentences.
     pub explanation: String,
-    /// Where the claim is from.
+    /// Where the claim is from, or the limit.
     pub source: String,
+}
+
+impl Finding {
+    /// What the derived number is compared with, if with anything.
+    pub fn reference(&self) -> Option<f64> {
+        self.claimed.or(self.limit)
+    }
 }
 
 /// In which direction a claim can be broken.

@@ -65,6 +65,9 @@ impl<'a> Forms<'a> {
         {
             return variance;
         }
+        if let Some(variance) = self.detuned(Terms::only(term)) {
+            return variance;
+        }
         match term {
             Term::Shot
             | Term::Receiver
@@ -80,7 +83,7 @@ impl<'a> Forms<'a> {
             Term::CellPhase => self.turned(cell.phase_error_rad.value()),
             Term::LoPhase => self.turned(chip.receiver.lo_phase_error_rad.value()),
             Term::Drift => {
-                self.turned(cell.drift_rad.value() * fold::age_share(chip, cell.drift_time_s.value))
+                self.turned(cell.drift_rad.value() * fold::age_share(chip, cell.age_s.value))
             }
             Term::Crosstalk => {
                 let (sum, squares) = fold::neighbor_sums(chip);
@@ -152,21 +155,29 @@ impl<'a> Forms<'a> {
     fn cell_kind(&self, term: Term) -> f64 {
         let chip = self.chip;
         let film = chip.phase_change.as_ref();
-        let fading = film.map_or(0.0, |film| fold::faded(film, chip.cell.drift_time_s.value));
+        let fading = film.map_or(0.0, |film| fold::faded(film, chip.cell.age_s.value));
         // Errors along the weight itself, which in `single` lies in the one quadrature.
         let along = if self.packing == Packing::Single { 2.0 } else { 1.0 };
         let variance = match term {
             Term::Aging => return fading * fading * self.statistics.mean_square_sum,
-            Term::Ring => fold::ring_mean_square_error(chip, self.packing),
             Term::Levels => film.map_or(0.0, |film| {
                 let levels = fold::level_count(film);
                 along / (12.0 * levels * levels)
             }),
-            _ => {
+            Term::Write => {
                 film.map_or(0.0, |film| along * film.write_error.value() * film.write_error.value())
             }
+            // Only what detunes rings makes such an error.
+            _ => 0.0,
         };
         self.beside_the_weights(variance)
+    }
+
+    /// What these terms make together by detuning rings, if they do: sharp rings do not add them up.
+    pub(super) fn detuned(&self, terms: Terms) -> Option<f64> {
+        let detuning = fold::Detuning::of(self.chip, self.packing, terms)?;
+        let error = fold::ring_mean_square_error(self.chip, self.packing, detuning);
+        Some(self.beside_the_weights(error))
     }
 
     /// What complex errors of the weights make, of this mean square over full scale.

@@ -14,7 +14,7 @@
 //! rin                    RIN B ⟨acc²⟩
 //! rin_lo                 RIN B / CMRR · (R P_LO)²
 //! phase_noise            turn(2π Δν ΔT)
-//! jitter                 (π f σ_t)² S
+//! jitter                 (π f σ_t)² S                               as if it were at half the rate
 //! wdm                    2 (1 - 1/Λ) XT · P                         Λ wavelengths
 //! isi                    2 r² / (1 + r) · S                         r = e^(-2π B/f)
 //! cell_phase, lo_phase   turn(σ)
@@ -29,7 +29,8 @@
 //! transfer               σ² ⟨L² asin²(x/L) (1 - x²/L²)⟩ ⟨w²⟩ K
 //! dead                   p S
 //! stuck                  p (⟨w²⟩ + L²/3) K ⟨x²⟩
-//! ring                   ⟨|t₁ t₂ - w|²⟩ over all weights and errors, per quadrature
+//! ring                   ⟨|t₁ t₂ - w|²⟩ over all weights and errors, per quadrature; so are drift,
+//!                        crosstalk and heating where cells are rings, which they detune
 //! levels, write          (L²/12 levels²), (σ L)², per quadrature
 //! aging                  (loss · log10 t)² ⟨acc²⟩
 //! skew, receiver_skew    (f σ_t)² (1 - 1/π) / 2 · S                 zero where only one quadrature is
@@ -57,6 +58,7 @@
 //! reflection             R (⟨acc²⟩ + Q) / 2
 //! skew                   e (f σ_t)² (1 - 1/π) / 2 · S
 //! receiver_skew          (f σ_t)² / 2N · S
+//! jitter                 2 (f σ_t)² / N · S                         a symbol at each end of the window
 //! crossing               XT N · P                                   of both beams
 //! lo_phase, crosstalk, heating, stuck, ring, levels, write, aging: none
 //! ```
@@ -64,7 +66,8 @@
 //! *Absolute* are `shot`, `receiver`, `dark` and `rin_lo` as far as they are on: light that lies across
 //! the oscillator makes no signal, so that their share of it grows.
 //!
-//! The parts are independent, so their squares add. Left out: clipping at the ends of the
+//! The parts are independent, so their squares add, but for those that detune the same rings: the total
+//! has these together. Left out: clipping at the ends of the
 //! converter's range, rounding when the sums are not many steps large, correlations between inputs
 //! or between weights, cells at the rim of the array, and that drives and films are counted for
 //! weights spread evenly, and modulators for codes spread evenly unless the codes are given. What the codes themselves lose of the user's numbers is no matter of the
@@ -172,6 +175,10 @@ pub struct Part {
     pub snr_rms_db: f64,
 }
 
+/// What detunes rings. Their errors do not add up where rings are sharp, so that the total counts them
+/// together.
+const DETUNING: [Term; 4] = [Term::Ring, Term::Drift, Term::Crosstalk, Term::Heating];
+
 /// The expected noise of a tile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Budget {
@@ -207,7 +214,18 @@ impl Budget {
             .collect();
         let step = step_units(statistics.shift);
         variances.push((Source::Quantisation, step * step / 12.0));
-        let total = variances.iter().map(|(_, variance)| variance).sum();
+        let detuning = |source: &Source| match source {
+            Source::Term(term) => DETUNING.contains(term),
+            Source::Quantisation => false,
+        };
+        let together = DETUNING.into_iter().filter(|&term| terms.contains(term));
+        let together = forms.detuned(together.fold(Terms::none(), Terms::with));
+        let total = variances
+            .iter()
+            .filter(|(source, _)| together.is_none() || !detuning(source))
+            .map(|(_, variance)| variance)
+            .sum::<f64>()
+            + together.unwrap_or(0.0);
         Self {
             parts: variances.into_iter().map(|(source, of)| (source, part(of))).collect(),
             total: part(total),

@@ -9,6 +9,7 @@ use crate::optics::power_ratio;
 use crate::packing::Packing;
 use litecore_kernels::cells::{self, Parts};
 use litecore_kernels::math;
+use litecore_types::chip::guide::GROUP_INDEX;
 use litecore_types::chip::{ChipDescription, Dataflow};
 
 /// What the cells of one array do to their weights.
@@ -30,7 +31,9 @@ impl Cells {
         let cell = &origin.chip.cell;
         let amplitude = origin.strength(Term::CellAmplitude, cell.amplitude_error.value());
         let phase = origin.strength(Term::CellPhase, cell.phase_error_rad.value());
-        let drift = origin.strength(Term::Drift, cell.drift_rad.value());
+        // Rings drift each by itself, and show it as they do.
+        let holds = origin.chip.ring.is_none();
+        let drift = if holds { origin.strength(Term::Drift, cell.drift_rad.value()) } else { 0.0 };
         let splitter = origin.strength(Term::Splitter, log_amplitude_per_stage(origin.chip));
         let residual = &origin.chip.path.polarization_residual;
         let angle = polarization_variance(origin.chip).sqrt();
@@ -48,7 +51,7 @@ impl Cells {
         };
         let (amplitudes, phases) =
             (draw(Term::CellAmplitude, amplitude), draw(Term::CellPhase, phase));
-        let walk = if drift > 0.0 { drifts(origin, drift) } else { Vec::new() };
+        let walk = if drift > 0.0 { drifts(origin, drift, 0) } else { Vec::new() };
         let logs = if splitter > 0.0 { light(origin, splitter) } else { Vec::new() };
         let turns = phase > 0.0 || drift > 0.0;
         let (mut re, mut im): (Vec<f32>, Vec<f32>) = (0..count)
@@ -112,10 +115,6 @@ fn overlaps(origin: Origin<'_>, angle: f64, residual: f64) -> impl Iterator<Item
     })
 }
 
-/// Round trip between two reflections: assumed, a few elements of the chip.
-const ROUND_TRIP_M: f64 = 1.0e-3;
-/// Group index of a silicon strip waveguide near 1550 nm.
-const GROUP_INDEX: f64 = 4.2;
 /// Wavelength at which phases are as drawn.
 const DRAWN_AT_M: f64 = 1550.0e-9;
 
@@ -130,7 +129,8 @@ pub(crate) fn reflected_power(chip: &ChipDescription) -> f64 {
 fn ghosts(origin: Origin<'_>, power: f64) -> impl Iterator<Item = (f32, f32)> {
     let sigma = (power / 2.0).sqrt();
     let detuning = 1.0 / (origin.chip.laser.wavelength_nm.value * 1e-9) - 1.0 / DRAWN_AT_M;
-    let turn = std::f64::consts::TAU * GROUP_INDEX * ROUND_TRIP_M * detuning;
+    let round_trip_m = origin.chip.path.reflection_length_m.value;
+    let turn = std::f64::consts::TAU * GROUP_INDEX * round_trip_m * detuning;
     let draw = |part| origin.normals_of_cells(Term::Reflection, part).into_iter().map(f64::from);
     draw(0).zip(draw(1)).zip(draw(2)).map(move |((re, im), length)| {
         // Lengths differ by as much as they are.
@@ -204,13 +204,14 @@ pub(crate) fn age_share(chip: &ChipDescription, age_s: f64) -> f64 {
 }
 
 /// Each cell's drift: a walk `φ ← a φ + sqrt(1 - a²) σ n` from zero at calibration. A step has its
-/// own normals, so that every age sees the same walk.
-fn drifts(origin: Origin<'_>, sigma: f64) -> Vec<f64> {
+/// own normals, so that every age sees the same walk; so has the second ring of a cell, `part` 1.
+pub(super) fn drifts(origin: Origin<'_>, sigma: f64, part: u8) -> Vec<f64> {
+    let side = u64::from(part) << 63;
     let mut walk = vec![0.0; origin.chip.array.inputs * origin.columns];
     let (steps, kept) = drift_steps(origin.chip, origin.age_s);
     let fresh = sigma * (1.0 - kept * kept).sqrt();
     for step in steps.saturating_sub(u64::from(STEPS_KEPT))..steps {
-        let normals = origin.normals_of_cells(Term::Drift, step);
+        let normals = origin.normals_of_cells(Term::Drift, side | step);
         for (walk, normal) in walk.iter_mut().zip(normals) {
             *walk = *walk * kept + fresh * f64::from(normal);
         }

@@ -5,6 +5,7 @@
 //! over ([`crate::thermal::coupling`]). Calibration leaves a fraction of the sum. All drives
 //! together turn every cell by the heating phase times their mean over a full turn.
 
+use super::memo::Memo;
 use super::{Origin, Planes, single};
 use crate::Term;
 use crate::packing::Packing;
@@ -141,13 +142,23 @@ fn neighbors(chip: &ChipDescription) -> Vec<(isize, isize, f32)> {
 
 /// The share of a drive that shows at a distance after calibration.
 fn share_at(chip: &ChipDescription, distance_um: f64) -> f64 {
+    chip.cell.crosstalk_residual.value() * built_share(chip, distance_um)
+}
+
+/// The share of a drive that shows in the next cell before any calibration.
+pub(crate) fn neighbor_share(chip: &ChipDescription) -> f64 {
+    built_share(chip, chip.array.pitch_um.value).min(1.0)
+}
+
+/// The share of a drive that shows at a distance before any calibration.
+fn built_share(chip: &ChipDescription, distance_um: f64) -> f64 {
     let cell = &chip.cell;
     let shape = if distance_um < STATED_AT_UM {
         coupling(distance_um) / coupling(STATED_AT_UM)
     } else {
         pxfm::f_exp(-cell.thermal_decay_per_um.value * (distance_um - STATED_AT_UM))
     };
-    cell.crosstalk_residual.value() * cell.thermal_crosstalk.value() * shape
+    cell.thermal_crosstalk.value() * shape
 }
 
 /// The sum of all neighbors' shares, and of their squares, for a cell amid the array.
@@ -184,6 +195,14 @@ pub(crate) struct DriveStatistics {
 
 /// The drives of weights spread evenly over all codes.
 pub(crate) fn drive_statistics(chip: &ChipDescription, packing: Packing) -> DriveStatistics {
+    thread_local! {
+        static LAST: Memo<(CellType, i32, Packing), DriveStatistics> = const { Memo::new() };
+    }
+    let asked = (chip.array.cell_type, chip.weight_limit(), packing);
+    LAST.with(|last| last.get(asked, || statistics_of_drives(chip, packing)))
+}
+
+fn statistics_of_drives(chip: &ChipDescription, packing: Packing) -> DriveStatistics {
     let limit = chip.weight_limit();
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
     let second = if packing.weights_per_cell() == 2 { limit } else { 0 };
@@ -203,6 +222,45 @@ pub(crate) fn drive_statistics(chip: &ChipDescription, packing: Packing) -> Driv
 mod tests {
     use super::*;
     use litecore_types::chip::{Impairment, builtin};
+
+    /// V10 is held against the dense matrix of [`crate::thermal`]: the array's own map is that matrix.
+    #[test]
+    fn the_map_of_an_array_is_the_published_matrix() {
+        for pitch_um in [10.0, 15.0, 23.0, 30.0, 50.0] {
+            let mut chip = builtin("tiny-4").unwrap();
+            (chip.array.inputs, chip.array.outputs) = (16, 16);
+            chip.array.pitch_um.value = pitch_um;
+            chip.cell.thermal_crosstalk = Impairment::set(coupling(STATED_AT_UM));
+            chip.cell.thermal_decay_per_um.value = 0.127_472_11;
+            chip.cell.crosstalk_residual = Impairment::set(1.0);
+            let terms = crate::Terms::only(Term::Crosstalk);
+            let seed = litecore_types::Seed(0);
+            let origin = Origin { chip: &chip, terms, seed, array: 0, age_s: 0.0, columns: 16 };
+            let heat = Heat::of(origin, Packing::Conjugate).unwrap();
+            let code = |i: usize| (i * i * 31 % 255) as f32 - 127.0;
+            let re: Vec<f32> = (0..256).map(code).collect();
+            let im: Vec<f32> = (0..256).map(|i| code(i + 1000)).collect();
+            let drives: Vec<f64> = re
+                .iter()
+                .zip(&im)
+                .map(|(&re, &im)| drive(&chip, Packing::Conjugate, re.into(), im.into()))
+                .collect();
+            let block = crate::thermal::Block { rows: 16, columns: 16, pitch_um };
+            let matrix = crate::thermal::Crosstalk::of(&block).unwrap();
+            let expected = matrix.phases(&drives).unwrap();
+            let mut phases = [0.0; 256];
+            let heats = heat.drives(&Planes { re, im });
+            for (row, phases) in phases.chunks_exact_mut(16).enumerate() {
+                heat.phases(&heats, row, phases);
+            }
+            for (cell, phase) in phases.iter().enumerate() {
+                // A phase of the matrix has the cell's own drive in it. Neighbors of less than 1e-5 rad
+                // are left out, 200 of them at most.
+                let off = (f64::from(*phase) + drives[cell] - expected[cell]).abs();
+                assert!(off < 2e-3, "{pitch_um} um, cell {cell}: {off} rad");
+            }
+        }
+    }
 
     #[test]
     fn one_driven_cell_shows_in_its_neighbors_by_the_stated_law() {

@@ -8,6 +8,7 @@
 mod cells;
 mod crosstalk;
 mod film;
+mod memo;
 mod quadratures;
 mod ring;
 mod splitter;
@@ -15,9 +16,9 @@ mod stray;
 mod streamed;
 
 pub(crate) use cells::{age_share, reflected_power, splitter_stages};
-pub(crate) use crosstalk::{drive_statistics, neighbor_sums};
+pub(crate) use crosstalk::{drive_statistics, neighbor_share, neighbor_sums};
 pub(crate) use film::{faded, full_scale, level_count};
-pub(crate) use ring::mean_square_error as ring_mean_square_error;
+pub(crate) use ring::{Detuning, mean_square_error as ring_mean_square_error};
 pub(crate) use stray::crossing_power;
 pub(crate) use streamed::StreamedErrors;
 
@@ -107,13 +108,14 @@ impl Origin<'_> {
 impl ArrayErrors {
     /// The errors of one array, drawn from the chip's seed.
     pub(crate) fn draw(origin: Origin<'_>, packing: Packing) -> Self {
+        let heat = Heat::of(origin, packing);
         Self {
             columns: origin.columns,
             packing,
             cells: Cells::draw(origin, packing),
             film: Film::draw(origin, packing),
-            rings: RingErrors::draw(origin, packing),
-            heat: Heat::of(origin, packing),
+            rings: RingErrors::draw(origin, packing, heat.is_some()),
+            heat,
             stray: Stray::draw(origin, packing),
             quadratures: Quadratures::draw(origin, packing),
         }
@@ -149,18 +151,22 @@ impl ArrayErrors {
         let weights = planes.re.chunks_exact_mut(columns).zip(planes.im.chunks_exact_mut(columns));
         for (row, (re, im)) in weights.enumerate() {
             let first = row * columns;
+            if let Some((heat, drives)) = &heat {
+                heat.phases(drives, row, &mut phases);
+            }
+            let phases = heat.is_some().then_some(&phases[..]);
             if let Some(film) = &self.film {
                 film.apply(first, re, im);
             }
             if let Some(rings) = &self.rings {
-                rings.apply(first, re, im);
+                rings.apply(first, re, im, phases);
             }
             if let Some(cells) = &self.cells {
                 cells.apply(first, re, im);
             }
-            if let Some((heat, drives)) = &heat {
-                heat.phases(drives, row, &mut phases);
-                kernels::turn(&phases, re, im);
+            // Rings have been detuned by the heat; all other cells turn.
+            if let Some(phases) = phases.filter(|_| self.rings.is_none()) {
+                kernels::turn(phases, re, im);
             }
             if let Some(stray) = &self.stray {
                 stray.add(first, re, im);

@@ -10,7 +10,7 @@
 //! absolute + steps Δ² + light Λ + light² Λ² + weights Σw² + inputs Σx² + field P
 //! ```
 
-use crate::dynamic::{Dynamics, half_skew, jitter, neighbor_light, overlap, phase_sigma, turned};
+use crate::dynamic::{Dynamics, half_skew, neighbor_light, overlap, phase_sigma, turned};
 use crate::fold;
 use crate::optics::{Optics, power_ratio};
 use crate::packing::Packing;
@@ -128,7 +128,12 @@ fn strength(chip: &ChipDescription, terms: Terms, packing: Packing, term: Term) 
             Strength { weights: square(inputs), inputs: square(weights), ..none }
         }
         Term::Adc => Strength { steps: square(optics.adc_sigma_steps), ..none },
-        Term::Jitter => Strength { field: jitter(chip, packing), ..none },
+        Term::Jitter => {
+            // The window opens and closes at instants of their own; each moves by τ and so loses f τ of
+            // the symbol at its end, or gains as much of the one beyond: as strong, and independent.
+            let share = chip.clock.symbol_rate_hz.value * chip.receiver.jitter_s.value();
+            Strength { field: signal * 2.0 * share * share / symbols, ..none }
+        }
         Term::Wdm => Strength { field: neighbor_light(chip), ..none },
         Term::Skew => {
             let share = half_skew(chip, chip.modulator.iq_skew_s.value());

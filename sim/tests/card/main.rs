@@ -1,6 +1,8 @@
 //! The simulated card from outside: through the device seam, as everybody uses it.
 
 #[cfg(test)]
+mod by_hand;
+#[cfg(test)]
 mod closed_forms;
 #[cfg(test)]
 mod packings;

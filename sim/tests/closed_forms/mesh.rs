@@ -1,6 +1,8 @@
 use crate::{close, decibels};
-use litecore_sim::mesh::{CrossbarLoss, Mesh, MeshErrors, mesh_loss_db, stage_loss_at_par_db};
+use litecore_sim::mesh::{Mesh, MeshErrors, mesh_loss_db, stage_loss_at_par_db};
+use litecore_sim::optics::Optics;
 use litecore_types::Seed;
+use litecore_types::chip::{ChipDescription, Impairment, builtin};
 
 /// Root-mean-square of ‖ΔU‖ / √N over random meshes with random errors.
 fn relative_error(guides: usize, meshes: u32, errors: MeshErrors) -> f64 {
@@ -47,22 +49,21 @@ fn errors_of_a_mesh_grow_with_the_root_of_its_size() {
 #[test]
 fn losses_of_crossbar_and_mesh_are_the_sums_of_their_stages() {
     close("mesh of 64", mesh_loss_db(64, 0.3), 38.7, 1e-12);
-    let crossbar = CrossbarLoss {
-        coupling_db: 1.5,
-        modulator_db: 3.0,
-        split_stage_db: 0.1,
-        node_db: 1.0,
-        combine_stage_db: 0.1,
-        crossing_db: 0.02,
-        guide_db: 0.11,
-        detector_db: 0.5,
-    };
-    close("crossbar of 64", crossbar.total_db(64, 64), 8.55, 1e-12);
-    // Four times the columns: two more stages of splitting, and nothing else.
-    close("crossbar of 64 × 256", crossbar.total_db(64, 256), 8.75, 1e-12);
-    // Twice the rows: a stage more of splitting and one of combining, 32 crossings more.
-    close("crossbar of 128 × 64", crossbar.total_db(128, 64), 8.55 + 0.2 + 0.64, 1e-12);
+    let mut chip = builtin("ref-64-eo").unwrap();
+    // All but the crossings, which a description counts by its rows.
+    chip.path.insertion_loss_db.value = 1.5 + 3.0 + 0.1 * 12.0 + 1.0 + 0.1 * 6.0 + 0.11 + 0.5;
+    chip.path.crossing_loss_db = Impairment::set(0.02);
+    let crossbar = chip.path.excess_loss_db(64);
+    close("crossbar of 64", crossbar, 8.55, 1e-12);
+    // Twice the rows: 32 crossings more.
+    close("crossbar of 128 rows", chip.path.excess_loss_db(128), 8.55 + 0.64, 1e-12);
+    // What reaches the receivers: a field, so half the decibels of power show in amperes.
+    let level = |chip: &ChipDescription| 2.0 * decibels(Optics::of(chip).amperes_per_unit);
+    let mut lossless = chip.clone();
+    lossless.path.insertion_loss_db.value = 0.0;
+    lossless.path.crossing_loss_db = Impairment::Ideal;
+    close("loss that receivers see", level(&lossless) - level(&chip), 8.55, 1e-9);
     close("loss at par", stage_loss_at_par_db(64), 0.141, 0.0005);
     // With the crossbar's combiner counted, 0.3 dB is too much for a mesh of 64 already.
-    assert!(mesh_loss_db(64, 0.3) > crossbar.total_db(64, 64) + decibels(64.0));
+    assert!(mesh_loss_db(64, 0.3) > crossbar + decibels(64.0));
 }

@@ -30,6 +30,11 @@ impl Section<'_> {
         self.issues.push(ChipIssue { key, problem: problem.into() });
     }
 
+    /// Whether nothing was reported so far, here or elsewhere.
+    pub(super) fn is_sound(&self) -> bool {
+        self.issues.is_empty()
+    }
+
     fn take(&mut self, key: &'static str, expected: &str) -> Option<Value> {
         self.known.push(key);
         let value = self.table.remove(key);
@@ -228,8 +233,9 @@ impl Section<'_> {
 ///
 /// They keep durations and energies within what counters hold; ranges of single keys are tighter.
 fn reason(key: &str) -> Option<(f64, f64)> {
-    const LIMITS: [(&str, (f64, f64)); 12] = [
+    const LIMITS: [(&str, (f64, f64)); 14] = [
         ("_time_s", (0.0, 1e12)), // of drift, which no counter holds
+        ("age_s", (0.0, 1e12)),   // the same
         ("_db_per_hz", (-300.0, 0.0)),
         ("_per_s", (1.0, 1e24)),
         ("_per_byte", (0.0, 1.0)),
@@ -241,12 +247,13 @@ fn reason(key: &str) -> Option<(f64, f64)> {
         ("_w", (0.0, 1e6)),
         ("_db", (-300.0, 300.0)),
         ("_um", (1e-3, 1e6)),
+        ("_m", (1e-9, 1e3)),
     ];
     LIMITS.into_iter().find(|(unit, _)| key.ends_with(unit)).map(|(_, limits)| limits)
 }
 
 /// A number as one would type it: scientific only where it is far from one.
-fn shown(number: f64) -> String {
+pub(super) fn shown(number: f64) -> String {
     let size = number.abs();
     if number == 0.0 || !number.is_finite() || (1e-4..1e7).contains(&size) {
         format!("{number}")

@@ -1,7 +1,8 @@
 //! Which keys a chip description has, and what each accepts.
 
 use super::claims::Claims;
-use super::document::Section;
+use super::document::{Section, shown};
+use super::guide::EFFECTIVE_INDEX;
 use super::read::ChipIssue;
 use super::sections::{
     Adc, Array, Cell, CellType, Clock, Command, Dac, Dataflow, Host, Laser, Memory, Modulator,
@@ -42,6 +43,11 @@ pub(super) fn description(root: &mut Table, issues: &mut Vec<ChipIssue>) -> Chip
         energy_j: s.quantity("energy_j", NonNegative),
     });
     check_converters(&dac, &adc, &mut top);
+    // Where a number is wrong by itself, what it does with others says no more.
+    if top.is_sound() {
+        check_pitch(&array, &laser, &mut top);
+        check_times(&clock, &modulator, &receiver, &mut top);
+    }
     let cell = top.section("cell", cell);
     let kind = array.cell_type;
     check_dataflow(&array, &mut top);
@@ -124,6 +130,40 @@ fn check_converters(dac: &Dac, adc: &Adc, top: &mut Section<'_>) {
     }
 }
 
+/// No two cells lie closer than a wavelength in the guide: their light would be one.
+fn check_pitch(array: &Array, laser: &Laser, top: &mut Section<'_>) {
+    let guided_um = laser.wavelength_nm.value * 1e-3 / EFFECTIVE_INDEX;
+    let pitch_um = array.pitch_um.value;
+    if pitch_um < guided_um {
+        top.report(
+            "array.pitch_um.value",
+            format!(
+                "is {}; expected {guided_um:.2} or more, the wavelength of {} nm in a guide",
+                shown(pitch_um),
+                laser.wavelength_nm.value
+            ),
+        );
+    }
+}
+
+/// An instant that is uncertain by half a symbol and more belongs to no symbol.
+fn check_times(clock: &Clock, modulator: &Modulator, receiver: &Receiver, top: &mut Section<'_>) {
+    let half_s = 0.5 / clock.symbol_rate_hz.value;
+    for (key, time) in [
+        ("modulator.iq_skew_s", &modulator.iq_skew_s),
+        ("receiver.iq_skew_s", &receiver.iq_skew_s),
+        ("receiver.jitter_s", &receiver.jitter_s),
+    ] {
+        if let Some(time) = time.quantity().filter(|time| time.value >= half_s) {
+            let (is, half) = (shown(time.value), shown(half_s));
+            top.report(
+                &format!("{key}.value"),
+                format!("is {is}; expected less than {half}, half a symbol"),
+            );
+        }
+    }
+}
+
 /// What streams both operands has nothing to hold.
 fn check_dataflow(array: &Array, top: &mut Section<'_>) {
     if array.dataflow == Dataflow::OutputStationary && array.cell_type != CellType::Interferometer {
@@ -181,6 +221,7 @@ fn path(s: &mut Section<'_>) -> OpticalPath {
         polarization_extinction_db: s.impairment("polarization_extinction_db", Within(5.0, 200.0)),
         polarization_residual: s.impairment("polarization_residual", FRACTION),
         back_reflection_db: s.impairment("back_reflection_db", RATIO_DB),
+        reflection_length_m: s.quantity("reflection_length_m", Positive),
     }
 }
 
@@ -225,6 +266,7 @@ fn cell(s: &mut Section<'_>) -> Cell {
         heating_phase_rad: s.impairment("heating_phase_rad", Positive),
         drift_rad: s.impairment("drift_rad", ANGLE),
         drift_time_s: s.quantity("drift_time_s", Positive),
+        age_s: s.quantity("age_s", NonNegative),
         dead_fraction: s.impairment("dead_fraction", FRACTION),
         stuck_fraction: s.impairment("stuck_fraction", FRACTION),
         settling_s: s.quantity("settling_s", NonNegative),

@@ -78,17 +78,20 @@ fn apply(root: &mut Table, change: &Override, issues: &mut Vec<ChipIssue>) {
     let mut report = |problem: String| {
         issues.push(ChipIssue { key: change.path.clone(), problem });
     };
-    let Some((section, key)) = change.path.split_once('.') else {
-        return report("not a key: give section.key=value, e.g. laser.power_w=0.1".to_owned());
+    let Some(value) = one_value(&change.value) else {
+        return report(format!("`{}` is not one value: give a number or a word", change.value));
     };
+    let Some((section, key)) = change.path.split_once('.') else {
+        return match root.get_mut(&change.path) {
+            Some(plain @ Value::String(_)) => *plain = value,
+            _ => report("not a key: give section.key=value, e.g. laser.power_w=0.1".to_owned()),
+        };
+    };
+    if OPTIONAL.contains(&section) {
+        root.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    }
     let Some(Value::Table(table)) = root.get_mut(section) else {
         return report(format!("there is no section [{section}]"));
-    };
-    // A bare word is a string, so that `--set receiver.readout=i` needs no quotes.
-    let wrapped = format!("v = {}", change.value);
-    let value = match wrapped.parse::<Table>() {
-        Ok(mut parsed) => parsed.remove("v").unwrap_or(Value::Boolean(false)),
-        Err(_) => Value::String(change.value.clone()),
     };
     let is_number = matches!(value, Value::Integer(_) | Value::Float(_));
     match table.get_mut(key) {
@@ -100,7 +103,29 @@ fn apply(root: &mut Table, change: &Override, issues: &mut Vec<ChipIssue>) {
         }
         Some(Value::Table(quantity)) => *quantity = set_quantity(value),
         Some(plain) => *plain = value,
+        // What a section that need not be there may have is checked when it is read.
+        None if OPTIONAL.contains(&section) => {
+            let plain = key == COUNT || !is_number;
+            let value = if plain { value } else { Value::Table(set_quantity(value)) };
+            table.insert(key.to_owned(), value);
+        }
         None => report(format!("there is no such key in section [{section}]")),
+    }
+}
+
+/// Sections that a description may do without; their keys can be set all the same.
+const OPTIONAL: [&str; 3] = ["ring", "phase_change", "claims"];
+/// The one key in them that is no quantity.
+const COUNT: &str = "level_bits";
+
+/// The one value that a text is. A bare word is a string, so that `--set receiver.readout=i` needs no
+/// quotes; anything before or after a value makes it none.
+fn one_value(text: &str) -> Option<Value> {
+    let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match text.parse::<Value>() {
+        Ok(value) => Some(value),
+        Err(_) if text.is_empty() => None,
+        Err(_) => text.chars().all(word).then(|| Value::String(text.to_owned())),
     }
 }
 
@@ -255,6 +280,74 @@ mod tests {
         let error = ChipDescription::from_toml_with(text, "t", &[set("laser.power_w", "lots")])
             .expect_err("refused");
         assert_eq!(error.issues[0].key, "laser.power_w.value");
+    }
+
+    #[test]
+    fn an_override_is_one_value_and_nothing_besides() {
+        let text = builtin_text("tiny-4").expect("shipped");
+        for value in ["1\n[claims]", "1 # one", "1, 2", "1 2", "", "{", "\"a\" b = 1"] {
+            let change = Override { path: "laser.power_w".into(), value: value.into() };
+            let error = ChipDescription::from_toml_with(text, "t", &[change]).expect_err(value);
+            assert_eq!(error.issues[0].key, "laser.power_w", "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_override_reaches_sections_that_are_not_there() {
+        let text = builtin_text("tiny-4").expect("shipped");
+        let set = |path: &str, value: &str| Override { path: path.into(), value: value.into() };
+        let read = |changes: &[Override]| ChipDescription::from_toml_with(text, "test", changes);
+        let rings = [
+            set("array.cell_type", "ring_pair"),
+            set("ring.self_coupling", "0.9"),
+            set("ring.round_trip", "0.999"),
+            set("ring.spectral_range_nm", "20"),
+            set("ring.radius_um", "5"),
+            set("ring.detuning_error_rad", "ideal"),
+        ];
+        let ring = read(&rings).expect("complete").ring.expect("there are rings");
+        assert!(
+            (ring.self_coupling.value - 0.9).abs() < 1e-15 && ring.detuning_error_rad.is_ideal()
+        );
+        // One key is missing, one is unknown, and a plain cell has no rings.
+        assert_eq!(
+            read(&rings[..5]).expect_err("missing").issues[0].key,
+            "ring.detuning_error_rad"
+        );
+        let unknown = [&rings[..], &[set("ring.radius_mm", "1")]].concat();
+        assert_eq!(read(&unknown).expect_err("unknown").issues[0].key, "ring.radius_mm");
+        assert_eq!(read(&rings[1..2]).expect_err("no rings").issues[0].key, "ring");
+        let film = [
+            set("array.cell_type", "phase_change"),
+            set("phase_change.level_bits", "4"),
+            set("phase_change.write_error", "0.01"),
+            set("phase_change.drift_per_decade", "0.01"),
+            set("phase_change.endurance_writes", "5e5"),
+        ];
+        let film = read(&film).expect("complete").phase_change.expect("there is a film");
+        assert_eq!(film.level_bits, 4);
+        let claims = read(&[set("claims.power_w", "50")]).expect("a claim").claims;
+        assert_eq!(claims.value(super::super::ClaimKey::PowerW), Some(50.0));
+        let error = read(&[set("claims.power", "50")]).expect_err("unknown");
+        assert_eq!(error.issues[0].key, "claims.power");
+        assert_eq!(read(&[set("name", "mine")]).expect("named").name, "mine");
+    }
+
+    #[test]
+    fn what_cannot_be_built_or_timed_is_refused() {
+        let text = builtin_text("tiny-4").expect("shipped");
+        for (path, value, words) in [
+            ("array.pitch_um", "0.001", "expected 0.65 or more"),
+            ("receiver.jitter_s", "1", "half a symbol"),
+            ("receiver.iq_skew_s", "1", "half a symbol"),
+            ("modulator.iq_skew_s", "5e-10", "half a symbol"),
+        ] {
+            let change = Override { path: path.into(), value: value.into() };
+            let error = ChipDescription::from_toml_with(text, "t", &[change]).expect_err(path);
+            assert_eq!(error.issues.len(), 1, "{error}");
+            assert_eq!(error.issues[0].key, format!("{path}.value"), "{error}");
+            assert!(error.issues[0].problem.contains(words), "{error}");
+        }
     }
 
     #[test]

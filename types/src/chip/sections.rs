@@ -99,6 +99,9 @@ pub struct OpticalPath {
     /// field of static phase for each cell, as far as calibration leaves it. The phase is of one
     /// wavelength.
     pub back_reflection_db: Impairment,
+    /// Length of the round trip between two reflections, which says how far the phase of what comes a
+    /// second time turns with the wavelength; lengths differ by as much as they are.
+    pub reflection_length_m: Quantity,
 }
 
 impl OpticalPath {
@@ -246,6 +249,9 @@ pub struct Cell {
     pub drift_rad: Impairment,
     /// Time in which the drift forgets.
     pub drift_time_s: Quantity,
+    /// Time since calibration and writing: what has drifted and faded until then is what the chip
+    /// shows.
+    pub age_s: Quantity,
     /// Fraction of cells that let no light through, whatever is programmed.
     pub dead_fraction: Impairment,
     /// Fraction of cells that hold one random weight, whatever is programmed.

@@ -59,9 +59,9 @@ struct Figures {
 
 pub(super) fn run(args: &Card, exact: bool, console: &Console) -> Result<(), CliError> {
     let report = match &args.uri {
-        uri @ DeviceUri::Sim { chip, noise, .. } => {
+        uri @ DeviceUri::Sim { chip, settings } => {
             let mut device = litecore_sim::open(uri)?;
-            let setup = setup(chip, exact || !noise)?;
+            let setup = setup(chip, exact || !settings.noise)?;
             let cases = run_on_device(&mut device, &setup);
             Report::new(Named::new(uri, device.capabilities(), None), &cases, None)
         }

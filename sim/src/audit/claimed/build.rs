@@ -2,9 +2,10 @@
 
 use super::Bound::{AtMost, Equal, Fits};
 use super::{Checks, Key};
-use crate::audit::card::{GROUP_INDEX, LIGHT_SPEED_M_PER_S};
+use crate::audit::card::LIGHT_SPEED_M_PER_S;
 use crate::audit::words::{amount, digits};
 use crate::audit::{Figure, decibels};
+use litecore_types::chip::guide::GROUP_INDEX;
 
 impl Checks<'_> {
     pub(super) fn time(&mut self) {

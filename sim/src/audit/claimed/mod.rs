@@ -75,7 +75,8 @@ impl Checks<'_> {
         self.found.push(Finding {
             claim,
             unit,
-            claimed,
+            claimed: Some(claimed),
+            limit: None,
             derived: derived.value,
             ratio: ratio(unit, derived.value, claimed),
             severity: judge(unit, claimed, derived, bound),

@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_left_to_the_quantiser() {
         for bad in [f32::NAN, f32::INFINITY] {
-            assert_eq!(clip_level(&[1.0, bad, 0.0, 2.0], &[1.0; 4], 127).level, None);
+            assert_eq!(clip(&[1.0, bad, 0.0, 2.0], &[1.0; 4], 127).level, None);
         }
-        assert_eq!(clip_level(&[0.0; 4], &[1.0; 4], 127).level, None);
+        assert_eq!(clip(&[0.0; 4], &[1.0; 4], 127).level, None);
     }
 }

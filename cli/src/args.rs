@@ -201,7 +201,7 @@ pub(crate) struct Compile {
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
     /// List the passes, then stop.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["checkpoint", "calibration_text", "out", "text_dir", "report"])]
     pub(crate) passes: bool,
     #[command(flatten)]
     pub(crate) choices: CompileChoices,
@@ -216,7 +216,7 @@ pub(crate) struct CompileChoices {
     /// Switch a pass off; may be repeated.
     #[arg(long = "without", value_name = "PASS")]
     pub(crate) without: Vec<Pass>,
-    /// What low-rank and tile-sparsity may lose of a matrix: energy, relative.
+    /// What low-rank and tile-sparsity together may lose of a matrix: energy, relative.
     #[arg(long, value_name = "SHARE", default_value_t = 1e-3)]
     pub(crate) error_budget: f64,
     /// Signal over error, in decibels, that each expert should reach on the noisy chip: tiles are

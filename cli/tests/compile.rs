@@ -179,3 +179,93 @@ fn a_model_that_does_not_compile_leaves_nothing_behind() {
     let left: Vec<_> = fs::read_dir(folder.path()).expect("there").flatten().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
+
+#[test]
+fn passes_are_listed_as_json_wherever_it_is_asked_for() {
+    let before = json(&["compile", "--passes"]);
+    let output = litecore(&["compile", "--passes", "--json"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    let after: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(before, after);
+    // What would be passed over in silence is refused.
+    let output = litecore(&["compile", "--passes", "--out", "x"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found_before_the_work_and_leave_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").expect("written");
+    let out = folder.path().join("model");
+    let refused = |args: &[&str], words: &[&str]| {
+        // The progress of reading calibration text would be on the standard error.
+        let output = litecore(&[&["compile"], args].concat());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
+        for word in words {
+            assert!(message.contains(word), "no `{word}` in: {message}");
+        }
+        let left = fs::read_dir(folder.path()).expect("there").count();
+        assert_eq!(left, 1, "{args:?}: only the file that was there");
+    };
+    refused(&["--out", text(folder.path())], &["is a directory: name the file"]);
+    let nowhere = folder.path().join("nosuch").join("model");
+    refused(&["--out", text(&nowhere)], &["nosuch", "no such directory: make it first"]);
+    let below = file.join("below");
+    refused(&["--out", text(&out), "--report", text(&below)], &["cannot write", text(&below)]);
+    // The directory that could be made is taken back.
+    let texts = folder.path().join("texts");
+    refused(
+        &["--out", text(&out), "--text-dir", text(&texts), "--report", text(&below)],
+        &["cannot write", text(&below)],
+    );
+
+    // What shows only later stops the work, and there is no program.
+    fs::create_dir_all(texts.join("layer0-0.0.0.program")).expect("made");
+    let output = litecore(&["compile", "--out", text(&out), "--text-dir", text(&texts)]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("cannot write") && message.contains("layer0-0.0.0"), "{message}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn an_empty_calibration_text_is_refused_and_a_short_one_tells_whom_it_missed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let words = folder.path().join("words.txt");
+    let out = folder.path().join("model");
+    fs::write(&words, "").expect("written");
+    let args = ["compile", "--out", text(&out), "--calibration-text", text(&words)];
+    let output = litecore(&args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("the file is empty") && !out.exists(), "{message}");
+
+    // A card whose memory holds a few dozen tokens.
+    let chip = folder.path().join("small.toml");
+    let toml = litecore(&["chip", "show", "ref-64-eo", "--toml"]).stdout;
+    let toml = String::from_utf8(toml).expect("text");
+    let bytes = toml.lines().find(|line| line.starts_with("sram_bytes")).expect("a size");
+    fs::write(&chip, toml.replace(bytes, "sram_bytes = 100000")).expect("written");
+    // One token comes to a few of the 72 experts.
+    fs::write(&words, "a").expect("written");
+    let dir = folder.path().join("report");
+    let args = [&args[..], &["--chip", text(&chip), "--report", text(&dir)]].concat();
+    let summary = json(&args);
+    let missed = summary["programs_without_samples"].as_u64().expect("a count");
+    assert!((36..72).contains(&missed), "{missed}");
+    let most = summary["symbols_max"].as_u64().expect("a count");
+    assert!((8..64).contains(&most), "{most}");
+    let listed: Vec<_> =
+        summary["predicted"].as_array().expect("runs").iter().map(|run| &run["tokens"]).collect();
+    assert_eq!(listed, [1, 8]);
+    let limit = format!("at most {most} tokens in one run: card memory");
+    let report = fs::read_to_string(dir.join("report.txt")).expect("there");
+    assert!(report.contains(&limit), "{report}");
+    let output = litecore(&args);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains(&limit), "{shown}");
+    assert!(shown.contains(&format!("{missed} of 72 experts were not asked")), "{shown}");
+}

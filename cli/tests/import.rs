@@ -197,6 +197,36 @@ fn what_is_not_supported_is_named() {
         &["`rope_scaling.type` is \"dynamic\""],
     );
     config(|c| c["rope_parameters"]["partial_rotary_factor"] = json!(0.5), &["whole heads"]);
+    config(
+        |c| c["partial_rotary_factor"] = json!(0.5),
+        &["`partial_rotary_factor` is 0.5", "whole"],
+    );
+    config(
+        |c| {
+            c.as_object_mut().expect("an object").remove("rope_parameters");
+            c["partial_rotary_factor"] = json!(0.5);
+        },
+        &["`partial_rotary_factor` is 0.5", "whole heads"],
+    );
+    config(
+        |c| {
+            c["rope_parameters"] = json!({ "rope_theta": 1e4, "rope_type": "default" });
+            c["rope_scaling"] = json!({ "type": "linear", "factor": 2.0 });
+        },
+        &["`rope_scaling` is", "contradicts rope_parameters"],
+    );
+    config(
+        |c| c["rope_parameters"] = json!({ "rope_type": null, "type": "yarn", "factor": 4.0 }),
+        &["`rope_parameters.type` is \"yarn\""],
+    );
+    config(
+        |c| c["rope_parameters"]["type"] = json!("linear"),
+        &["`rope_parameters.type` is \"linear\"", "contradicts rope_type"],
+    );
+    config(
+        |c| c["rope_parameters"] = json!({ "factor": 4.0 }),
+        &["`rope_parameters.rope_type` is missing, expected a text"],
+    );
     config(|c| c["mlp_bias"] = json!(true), &["`mlp_bias`", "without biases"]);
     config(
         |c| c["quantization_config"] = json!({ "bits": 4 }),
@@ -214,6 +244,50 @@ fn what_is_not_supported_is_named() {
         c.as_object_mut().expect("an object").remove("layer_types");
     });
     victim.refused(&["`layer_types` is missing", "differ in which layers slide"]);
+}
+
+#[test]
+fn what_a_library_would_fill_in_has_to_be_said() {
+    for (model, field) in [
+        ("mistral", "sliding_window"),
+        ("mixtral", "sliding_window"),
+        ("mistral", "eos_token_id"),
+        ("llama3", "eos_token_id"),
+        ("olmoe", "eos_token_id"),
+    ] {
+        let victim = Victim::of(model);
+        victim.edit("config.json", |c| {
+            c.as_object_mut().expect("an object").remove(field).expect("it was said");
+        });
+        victim.refused(&[&format!("`{field}` is missing, expected a"), "or null where"]);
+    }
+    // Both places that name end tokens are held to the vocabulary of 288.
+    let victim = Victim::of("llama3");
+    victim.edit("config.json", |c| c["eos_token_id"] = json!([2, 288]));
+    victim
+        .refused(&["config.json", "`eos_token_id` is [2,288], expected tokens of the vocabulary"]);
+    let victim = Victim::of("llama3");
+    fs::write(victim.file("generation_config.json"), "{\"eos_token_id\": 999}").expect("written");
+    victim.refused(&["generation_config.json", "is 999, expected tokens of the vocabulary"]);
+}
+
+#[test]
+fn places_that_do_not_fit_are_named_with_a_remedy() {
+    let victim = Victim::of("mixtral");
+    let (model, target) = (victim.folder.path().join("model"), victim.target());
+    let refused = |source: &Path, target: &Path, words: &[&str]| {
+        let output = litecore(&["import", text(source), "--out", text(target)]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        for word in words {
+            assert!(message.contains(word), "no `{word}` in: {message}");
+        }
+        assert!(!message.contains("partial"), "{message}");
+    };
+    let parent = victim.folder.path().join("nosuch");
+    refused(&model, &parent.join("x"), &[text(&parent), "no such directory: make it first"]);
+    let file = model.join("config.json");
+    refused(&file, &target, &[text(&file), "name the directory, not a file in it"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::table::{Table, percent, si};
 use crate::workload::{NamedChip, calibration_text, named_chip, read_text};
 use litecore_compiler::{
-    CompileOptions, CompiledExpert, ExpertPlace, ModelRequest, Pass, PassSet, Switch,
+    CompileOptions, CompiledExpert, ExpertPlace, ModelRequest, Pass, PassSet, SampleSource, Switch,
     compile_model_to, predict,
 };
 use litecore_model::checkpoint::Checkpoint;
@@ -23,6 +23,8 @@ use report::{BATCHES, ReportWriter};
 use serde::Serialize;
 use std::fmt::Write;
 use std::fs;
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 pub(crate) use report::ReportDocument;
@@ -33,9 +35,13 @@ struct CompileReport {
     chip: String,
     passes: Vec<Pass>,
     programs: usize,
+    /// Experts that no token of the calibration text came to.
+    programs_without_samples: usize,
     tiles: usize,
     steps: usize,
     weight_bytes: u64,
+    /// Most tokens that each of the programs takes in one run: what the card's memory holds.
+    symbols_max: u64,
     /// What the compiler predicts for the first program.
     predicted: Vec<PredictedRun>,
     out: String,
@@ -66,6 +72,14 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
         Some(path) => read_text(path)?,
         None => calibration_text(),
     };
+    if text.is_empty() {
+        return Err(CliError::usage(
+            "--calibration-text: the file is empty: give text like the model's",
+        ));
+    }
+    // What cannot be written is said now, not after all the work.
+    check_target(out)?;
+    let _made = MadeDirectories::new([&args.text_dir, &args.report].into_iter().flatten())?;
     let (name, checkpoint) = open(args.checkpoint.as_deref())?;
     let inputs = calibrate::inputs(&checkpoint, text.as_bytes(), console)?;
     let samples = |layer, key| inputs.get(&(layer, key)).cloned().unwrap_or_default();
@@ -85,23 +99,59 @@ pub(super) fn run(args: &Compile, console: &Console) -> Result<(), CliError> {
         options: &options,
     };
     let mut failed = None;
-    compile_model_to(out, &request, &mut |done, _| progress.set(done), &mut |place, expert| {
+    let mut observe = |place, expert: &CompiledExpert| {
         let noted = summary.note(place, expert, &chip);
         let noted = noted.and_then(|()| match &mut report {
             Some(report) => report.note(place, expert),
             None => Ok(()),
         });
-        if let Err(error) = noted {
-            failed.get_or_insert(error);
-        }
-    })?;
+        failed = noted.err();
+        if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let compiled = compile_model_to(out, &request, &mut |done, _| progress.set(done), &mut observe);
     drop(progress);
     if let Some(error) = failed {
         return Err(error);
     }
+    compiled?;
     let files = report.map(ReportWriter::finish).transpose()?.unwrap_or_default();
     summary.print(&name, &chip, options.passes, out, &files, console);
     Ok(())
+}
+
+/// Checks that a file of this name can be made.
+fn check_target(out: &Path) -> Result<(), CliError> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let (path, why) = match parent {
+        _ if out.is_dir() => (out, "it is a directory: name the file to be made in it"),
+        Some(parent) if !parent.is_dir() => (parent, "there is no such directory: make it first"),
+        _ => return Ok(()),
+    };
+    Err(CliError::Write { path: path.to_owned(), source: io::Error::other(why) })
+}
+
+/// Directories that files will go to. Those that were made here and are empty in the end are removed.
+struct MadeDirectories(Vec<PathBuf>);
+
+impl MadeDirectories {
+    fn new<'a>(directories: impl Iterator<Item = &'a PathBuf>) -> Result<Self, CliError> {
+        let mut made = Self(Vec::new());
+        for path in directories.filter(|path| !path.is_dir()) {
+            let failed = |source| CliError::Write { path: path.clone(), source };
+            fs::create_dir_all(path).map_err(failed)?;
+            made.0.push(path.clone());
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for MadeDirectories {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // One that holds something is not removed, which is meant.
+            _ = fs::remove_dir(path);
+        }
+    }
 }
 
 /// A checkpoint directory, or the embedded model.
@@ -193,6 +243,8 @@ fn list_passes(console: &Console) {
 struct Summary<'a> {
     text_dir: Option<&'a Path>,
     programs: usize,
+    without_samples: usize,
+    symbols_max: Option<u64>,
     tiles: usize,
     steps: usize,
     weight_bytes: u64,
@@ -212,6 +264,10 @@ impl Summary<'_> {
             self.predict(program, chip);
         }
         self.programs += 1;
+        let modeled = matches!(expert.report.samples, SampleSource::GaussianModel { .. });
+        self.without_samples += usize::from(modeled);
+        let fewest = self.symbols_max.map_or(program.symbols_max, |n| n.min(program.symbols_max));
+        self.symbols_max = Some(fewest);
         self.tiles += program.tiles.len();
         self.steps += program.steps.len();
         self.weight_bytes += program.weight_bytes();
@@ -261,6 +317,8 @@ impl Summary<'_> {
             chip: chip.chip.name.clone(),
             passes: passes.iter().collect(),
             programs: self.programs,
+            programs_without_samples: self.without_samples,
+            symbols_max: self.symbols_max.unwrap_or(0),
             tiles: self.tiles,
             steps: self.steps,
             weight_bytes: self.weight_bytes,
@@ -269,13 +327,22 @@ impl Summary<'_> {
             report: report.iter().map(|path| path.display().to_string()).collect(),
         };
         let mut text = format!(
-            "{} programs for {}, all verified: {} tiles, {} steps, {}\none expert:\n{}written to {}\n",
+            "{} programs for {}, all verified: {} tiles, {} steps, {}\none expert:\n{}{}{}written to {}\n",
             report.programs,
             report.chip,
             report.tiles,
             report.steps,
             si(report.weight_bytes as f64, "B of weight codes"),
             table.render(),
+            run_limit(report.symbols_max),
+            match report.programs_without_samples {
+                0 => String::new(),
+                n => format!(
+                    "{n} of {} experts were not asked by the calibration text: their gains rest on \
+                     normal inputs\n",
+                    report.programs
+                ),
+            },
             report.out
         );
         if !report.report.is_empty() {
@@ -283,6 +350,13 @@ impl Summary<'_> {
         }
         console.result(&report, &text);
     }
+}
+
+/// How long a run can be, for people.
+fn run_limit(symbols_max: u64) -> String {
+    let why =
+        if symbols_max < CompileOptions::default().symbols_max { ": card memory" } else { "" };
+    format!("at most {symbols_max} tokens in one run{why}\n")
 }
 
 fn write_text(

@@ -1,5 +1,7 @@
 //! Schedules: how near they come to what no order of steps can beat.
 
+#[path = "problem/chips.rs"]
+mod chips;
 mod problem;
 
 use litecore_compiler::{CompileOptions, compile_expert, compile_linear, lower_bounds, predict};
@@ -86,32 +88,7 @@ fn a_heater_settles_once_for_all_parts_of_a_wave() {
 }
 
 fn chips() -> impl Strategy<Value = ChipDescription> {
-    let geometry = (1_usize..6, 1_usize..6, 1_usize..4, 1_usize..5, 1_usize..3);
-    // Rates and latencies over three decades, so that each unit is the slowest at times.
-    let rates = proptest::collection::vec(8.0_f64..11.0, 6);
-    let delays = proptest::collection::vec(-10.0_f64..-7.0, 5);
-    (geometry, rates, delays).prop_map(|(geometry, rates, delays)| {
-        let (inputs, outputs, arrays, banks, wavelengths) = geometry;
-        let power = |exponent: f64| format!("{:e}", pxfm::f_exp10(exponent));
-        let text = |value: usize| value.to_string();
-        let values = [
-            ("array.inputs", text(inputs)),
-            ("array.outputs", text(outputs)),
-            ("array.arrays", text(arrays)),
-            ("array.banks", text(banks)),
-            ("array.wavelengths", text(wavelengths)),
-            ("weights.load_bytes_per_s", power(rates[0])),
-            ("weights.fetch_bytes_per_s", power(rates[1])),
-            ("memory.port_bytes_per_s", power(rates[2])),
-            ("memory.accumulator_bytes_per_s", power(rates[3])),
-            ("vector.elements_per_s", power(rates[4])),
-            ("host.bytes_per_s", power(rates[5])),
-            ("host.latency_s", power(delays[0])),
-            ("vector.latency_s", power(delays[1])),
-            ("cell.settling_s", power(delays[2])),
-            ("receiver.pipeline_s", power(delays[3])),
-            ("command.issue_s", power(delays[4] - 1.0)),
-        ];
+    chips::settings().prop_map(|values| {
         let values: Vec<(&str, &str)> = values.iter().map(|(k, v)| (*k, v.as_str())).collect();
         chip("tiny-4", &values)
     })

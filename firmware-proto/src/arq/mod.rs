@@ -84,7 +84,12 @@ impl ArqOptions {
             mtu: 4096,
             versions: (crate::PROTOCOL_VERSION, crate::PROTOCOL_VERSION),
             timeout_first_ns: 100_000_000,
-            timeout_min_ns: 10_000_000,
+            // A bus repeats damaged packets by itself, so a frame that is late there is seldom lost;
+            // and a window of its long frames takes longer than the first short ones did.
+            timeout_min_ns: match flavor {
+                Flavor::Delimited => 10_000_000,
+                Flavor::Packet => 50_000_000,
+            },
             timeout_max_ns: 1_000_000_000,
             ack_delay_ns: 200_000,
         }

@@ -143,7 +143,7 @@ fn a_shard_that_is_damaged_where_nothing_looks_leaves_nothing() {
     let compile = || {
         let checkpoint = Checkpoint::open_dir(&directory).expect("its manifest is whole");
         let request = request(&chip, text, &checkpoint, &options);
-        compile_model_to(&target, &request, &mut |_, _| {}, &mut |_, _| {})
+        compile_model_to(&target, &request, &mut |_, _| {}, &mut go_on)
     };
     compile().expect("sound");
     let whole = compile_model(&chip, text, &problem::open(&files), &none, &options, &mut |_, _| {})

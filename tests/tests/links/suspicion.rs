@@ -5,7 +5,8 @@ use litecore_firmware_proto::Opcode;
 use litecore_hal::conformance::Workload;
 use litecore_hal::wrappers::TracedLink;
 use litecore_hal::{
-    CardDevice, CardOptions, Deadline, Device, RunRequest, Timeouts, fresh_session,
+    CardDevice, CardOptions, Deadline, Device, RecoveryCounters, RunRequest, Timeouts,
+    fresh_session,
 };
 use litecore_sim::card::FaultPlan;
 use std::io::{self, Write};
@@ -61,7 +62,7 @@ fn a_card_that_is_at_work_is_not_suspected() {
         let (mut card, _far) = world.open(way);
         let (load, _) = use_it(&mut card, &world);
         assert!(load >= Duration::from_millis(900), "{way:?}: {load:?}");
-        assert_eq!(card.recovery(), Default::default(), "{way:?}");
+        assert_eq!(card.recovery(), RecoveryCounters::default(), "{way:?}");
     }
 }
 

@@ -113,7 +113,12 @@ fn a_hadamard_matrix_of_four_by_hand() {
 #[test]
 fn two_planes_make_narrow_cells_as_good_as_wide_ones() {
     // Four-bit cells and a converter that hardly rounds: the weights' own rounding is what is left.
-    let wide = [("weights.bits", "4"), ("adc.bits", "14"), ("adc.enob", "ideal"), ("memory.sram_bytes", "1048576")];
+    let wide = [
+        ("weights.bits", "4"),
+        ("adc.bits", "14"),
+        ("adc.enob", "ideal"),
+        ("memory.sram_bytes", "1048576"),
+    ];
     let chip = chip("ref-64-eo", &wide);
     let weights = normals(1, 64 * 128);
     let x = normals(2, 60 * 128);
@@ -213,23 +218,29 @@ fn empty_tiles_are_what_the_budget_allows() {
 #[test]
 fn the_error_of_the_outputs_stays_within_the_budget() {
     // Converters fine enough that rounding is a small part of what is lost.
-    let chip = chip("tiny-4", &[("adc.bits", "14"), ("adc.enob", "ideal"), ("memory.sram_bytes", "1048576")]);
+    let chip = chip(
+        "tiny-4",
+        &[("adc.bits", "14"), ("adc.enob", "ideal"), ("memory.sram_bytes", "1048576")],
+    );
     let (outputs, inputs, rows) = (40, 48, 512);
     // Directions that get weaker and weaker, on inputs that get quieter along the vector.
     let mut weights = vec![0.0; outputs * inputs];
-    for direction in 0..24_u8 {
-        let (key, strength) = (u64::from(direction), 0.75_f32.powi(direction.into()));
+    let mut strength = 1.0;
+    for key in 0..24 {
         let (left, right) = (normals(2 * key, outputs), normals(2 * key + 1, inputs));
         for (row, left) in weights.chunks_exact_mut(inputs).zip(&left) {
             for (weight, right) in row.iter_mut().zip(&right) {
                 *weight += strength * left * right;
             }
         }
+        strength *= 0.75;
     }
     let mut x = normals(99, rows * inputs);
     for row in x.chunks_exact_mut(inputs) {
-        for (element, x) in (0_u8..).zip(row) {
-            *x *= 0.95_f32.powi(element.into());
+        let mut level = 1.0;
+        for x in row {
+            *x *= level;
+            level *= 0.95;
         }
     }
     let lost = |with: &[Pass], error_budget: f64| {

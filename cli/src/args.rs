@@ -3,7 +3,7 @@
 use crate::commands::{Data, import_help, terms_help};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use litecore_compiler::{CompileOptions, Pass};
-use litecore_hal::{DeviceUri, SimSettings};
+use litecore_hal::DeviceUri;
 use litecore_model::TierSet;
 use litecore_runtime::ExecutorKind;
 use litecore_sim::Terms;
@@ -250,7 +250,7 @@ pub(crate) struct LinkSettings {
 pub(crate) struct Device {
     /// `sim:CHIP`, where CHIP is a shipped name or a TOML file, with options behind it: `?seed=N`,
     /// `&noise=off`, `&terms=NAME,…` (see `litecore sim --help`), `&draws=per-term` for paired
-    /// comparisons, `&age=SECONDS` since calibration (else the chip's cell.age_s). Or a card: serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
+    /// comparisons, `&age=SECONDS` since calibration (else the chip's `cell.age_s`). Or a card: serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
     /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
     #[arg(long, value_name = "URI")]
     pub(crate) device: Option<DeviceUri>,
@@ -263,7 +263,7 @@ impl Device {
     pub(crate) fn uri(&self) -> DeviceUri {
         self.device.clone().unwrap_or_else(|| DeviceUri::Sim {
             chip: "ref-64-eo".to_owned(),
-            settings: SimSettings::default(),
+            settings: Box::default(),
         })
     }
 }
@@ -343,8 +343,8 @@ pub(crate) struct Sim {
     /// out, enough that static errors average out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) instances: Option<u64>,
-    /// Seconds since calibration and writing, for drift and aging: sets cell.age_s; left out, the
-    /// chip's own, which for shipped chips is one cell.drift_time_s.
+    /// Seconds since calibration and writing, for drift and aging: sets `cell.age_s`; left out, the
+    /// chip's own, which for shipped chips is one `cell.drift_time_s`.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) age: Option<String>,
     /// How noise is drawn. merged: one number for each output, of the size of all terms together.

@@ -17,7 +17,7 @@ pub enum DeviceUri {
         /// Name or path of the chip description.
         chip: String,
         /// What the options say.
-        settings: SimSettings,
+        settings: Box<SimSettings>,
     },
     /// A serial port.
     Serial {
@@ -249,7 +249,7 @@ fn simulator(rest: &str) -> Result<DeviceUri, DeviceUriError> {
         SimSettings { noise: false, terms: Some(terms), .. } => {
             Err(DeviceUriError::NoiseAndTerms { terms })
         }
-        settings => Ok(DeviceUri::Sim { chip: chip.to_owned(), settings }),
+        settings => Ok(DeviceUri::Sim { chip: chip.to_owned(), settings: Box::new(settings) }),
     }
 }
 
@@ -297,7 +297,7 @@ impl fmt::Display for DeviceUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sim { chip, settings } => {
-                let SimSettings { seed, noise, terms, draws_per_term, age_s } = settings;
+                let SimSettings { seed, noise, terms, draws_per_term, age_s } = &**settings;
                 write!(f, "sim:{chip}?seed={}", seed.0)?;
                 if !noise {
                     write!(f, "&noise=off")?;
@@ -335,7 +335,7 @@ mod tests {
 
     fn sim(chip: &str, seed: u128, noise: bool) -> DeviceUri {
         let settings = SimSettings { seed: Seed(seed), noise, ..SimSettings::default() };
-        DeviceUri::Sim { chip: chip.to_owned(), settings }
+        DeviceUri::Sim { chip: chip.to_owned(), settings: Box::new(settings) }
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
             draws_per_term: true,
             age_s: Some(86400),
         };
-        let uri = DeviceUri::Sim { chip: "tiny-4".to_owned(), settings };
+        let uri = DeviceUri::Sim { chip: "tiny-4".to_owned(), settings: Box::new(settings) };
         assert_eq!(text.parse(), Ok(uri.clone()));
         assert_eq!(uri.to_string(), text);
         assert_eq!("sim:tiny-4?draws=merged".parse(), Ok(sim("tiny-4", 0, true)));

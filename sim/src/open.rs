@@ -59,7 +59,7 @@ pub fn open(uri: &DeviceUri) -> Result<SimDevice, OpenError> {
     if let Some(age_s) = settings.age_s {
         // Closed forms of the opened chip are then of this age as well.
         chip.cell.age_s.value = age_s as f64;
-        chip.cell.age_s.source = "set by the user".to_owned();
+        "set by the user".clone_into(&mut chip.cell.age_s.source);
     }
     Ok(SimDevice::new(chip, options).with_draws(draws))
 }

@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
 use litecore_bench::{Machine, compile, gemm, generation, link, sim};
-use litecore_hal::{DeviceUri, SimSettings};
+use litecore_hal::DeviceUri;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use serde::Serialize;
 
@@ -70,7 +70,7 @@ fn kernels(seconds: f64, console: &Console) -> Result<(), CliError> {
     let workload = Workload::open(None)?;
     let chip = named_chip(CHIP, &[])?;
     let compiled = workload.compiled(&chip, calibration_text().as_bytes(), console)?;
-    let uri = DeviceUri::Sim { chip: CHIP.to_owned(), settings: SimSettings::default() };
+    let uri = DeviceUri::Sim { chip: CHIP.to_owned(), settings: Box::default() };
     let device = Box::new(litecore_sim::open(&uri)?);
     let mut executors: [Box<dyn Executor>; 4] = [
         Box::new(workload.float()?),

@@ -106,8 +106,8 @@ fn by_kind(
 fn without_noise(uri: &DeviceUri) -> Option<DeviceUri> {
     match uri {
         DeviceUri::Sim { chip, settings } => {
-            let settings = SimSettings { noise: false, terms: None, ..settings.clone() };
-            Some(DeviceUri::Sim { chip: chip.clone(), settings })
+            let settings = SimSettings { noise: false, terms: None, ..(**settings).clone() };
+            Some(DeviceUri::Sim { chip: chip.clone(), settings: Box::new(settings) })
         }
         _ => None,
     }

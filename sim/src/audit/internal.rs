@@ -45,6 +45,7 @@ pub(super) fn findings(card: &Card<'_>, audit: &Audit) -> Vec<Finding> {
 }
 
 /// What a derived number stands beside.
+#[derive(Clone, Copy)]
 enum Beside {
     /// A number of the description.
     Stated(f64),

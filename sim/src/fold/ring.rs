@@ -349,7 +349,7 @@ impl Detuning {
             common,
             confines: terms.contains(Term::Ring),
         };
-        let some = detuning.confines || detuning.own > 0.0 || common != [0.0; 2];
+        let some = detuning.confines || detuning.own > 0.0 || common[0] > 0.0;
         some.then_some(detuning)
     }
 }
@@ -460,11 +460,11 @@ mod tests {
             for (row, (re, im)) in rows.enumerate() {
                 errors.apply(50 * row, re, im, Some(&heat[50 * row..][..re.len()]));
             }
-            for cell in 0..count {
+            for (cell, &heat) in heat.iter().enumerate() {
                 let wanted = C(f64::from(code(cell, 31)) / full, f64::from(code(cell, 17)) / full);
                 let (u1, u2) = rings.program(wanted);
                 let turn = |part| {
-                    let (sin, cos) = math::sin_cos(angle(cell, part) + f64::from(heat[cell]));
+                    let (sin, cos) = math::sin_cos(angle(cell, part) + f64::from(heat));
                     C(cos, sin)
                 };
                 let C(re, im) = rings.weight(u1.times(turn(0)), u2.times(turn(1)));

@@ -5,6 +5,7 @@ use super::{ChipDescription, Impairment, Quantity};
 impl ChipDescription {
     /// Every quantity there is, impairments included, in the order of the sections; what is ideal has
     /// none.
+    #[allow(clippy::too_many_lines, reason = "one line for each number")]
     pub fn quantities_mut(&mut self) -> Vec<&mut Quantity> {
         let Self {
             name: _,

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod expert_noise;
 pub mod gemm;
 pub mod generation;
+pub mod growth;
 pub mod link;
 mod machine;
 mod rounds;

@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
-use litecore_bench::{Machine, compile, gemm, generation, link, sim};
+use litecore_bench::{Machine, compile, gemm, generation, growth, link, sim};
 use litecore_hal::DeviceUri;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use serde::Serialize;
@@ -41,6 +41,7 @@ struct CompileReport {
     chip: &'static str,
     #[serde(flatten)]
     speeds: compile::Speeds,
+    growth: growth::Growth,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,8 +176,10 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
     let folder = tempfile::tempdir().map_err(failed)?;
     console.say("generating a model");
     let speeds = compile::compare(&chip.chip, &chip.text, folder.path(), megabytes)?;
-    let report =
-        CompileReport { machine: Machine::here(), reference: PLAIN_PASS, chip: CHIP, speeds };
+    console.say("compiling experts of two sizes");
+    let growth = growth::measure(&chip.chip).map_err(compile::CompileBenchError::Compile)?;
+    let machine = Machine::here();
+    let report = CompileReport { machine, reference: PLAIN_PASS, chip: CHIP, speeds, growth };
     let speeds = &report.speeds;
     let text = format!(
         "{}, {} instructions, {} threads; {} of weights (f32) for {}\n\
@@ -184,6 +187,7 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
          plain pass             {}  {}\n\
          raw pass               {}\n\
          ratio to plain {:.2}, to raw {:.2}; of processor time: to plain {}, to raw {}\n\
+         four times the weights in an expert: {} times the processor time for each\n\
          plain: {}\n",
         report.machine.processor,
         report.machine.instructions,
@@ -199,6 +203,7 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
         speeds.ratio_to_raw,
         ratio(speeds.ratio_of_processor_time),
         ratio(speeds.ratio_of_processor_time_to_raw),
+        ratio(report.growth.per_weight),
         report.reference
     );
     console.result(&report, &text);

@@ -24,6 +24,9 @@ enum Kind {
 /// Elements that are looked at together, while they are in the nearest cache.
 const BLOCK: usize = 1024;
 
+/// The bits that are all set in what is not finite.
+const EXPONENT: u32 = 0x7f80_0000;
+
 impl Decoder {
     /// A decoder of so many elements; nothing for a type that is not supported.
     pub(super) fn new(dtype: Dtype, elements: usize) -> Option<Self> {
@@ -83,7 +86,6 @@ impl Decoder {
                 block.convert_to_f32_slice(&mut self.out[before..]);
             }
         }
-        const EXPONENT: u32 = 0x7f80_0000;
         let is_not = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
         self.finite &= self.out[before..].iter().fold(0, |any, value| any | is_not(value)) == 0;
     }

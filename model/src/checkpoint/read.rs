@@ -240,12 +240,15 @@ pub(super) fn tokenizer(
         .map_err(|problem| DamagedTokenizer { file, problem }.into())
 }
 
+/// A file's name, and what is in it.
+type NamedBytes = (PathBuf, Arc<Vec<u8>>);
+
 /// The file of the tokenizer and its bytes, checked against their digest; nothing where every byte is
 /// a token.
 fn tokenizer_bytes(
     source: &Source,
     manifest: &Manifest,
-) -> Result<Option<(PathBuf, Arc<Vec<u8>>)>, CheckpointError> {
+) -> Result<Option<NamedBytes>, CheckpointError> {
     let vocab = manifest.model.vocab;
     let Some(entry) = &manifest.tokenizer else {
         // A model of fewer tokens than bytes is nobody's but a test's, and has no text.

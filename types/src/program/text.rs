@@ -257,7 +257,8 @@ fn item(program: &mut Program, line: &str) -> Result<(), Expected> {
         "tile" => {
             in_order(program.tiles.len())?;
             let (packing, rest) = rest.split_once(' ').ok_or("a packing")?;
-            let packing = Packing::from_name(packing).ok_or("conjugate, rows, tokens or complex")?;
+            let packing =
+                Packing::from_name(packing).ok_or("conjugate, rows, tokens or complex")?;
             let rows = bracketed(rest).ok_or("codes in [ ]")?;
             let codes = tile_codes(rows, packing.outputs(program.columns))?;
             program.tiles.push(Tile { packing, codes });

@@ -250,8 +250,9 @@ pub(crate) struct LinkSettings {
 pub(crate) struct Device {
     /// `sim:CHIP`, where CHIP is a shipped name or a TOML file, with options behind it: `?seed=N`,
     /// `&noise=off`, `&terms=NAME,…` (see `litecore sim --help`), `&draws=per-term` for paired
-    /// comparisons, `&age=SECONDS` since calibration (else the chip's `cell.age_s`). Or a card: serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out,
-    /// `sim:ref-64-eo`, or the simulator of a compiled program's own chip.
+    /// comparisons, `&age=SECONDS` since calibration (else the chip's `cell.age_s`). Or a card:
+    /// serial:PORT, usb:VID:PID:SERIAL, pcie:ADDRESS, vfio-user:SOCKET; left out, `sim:ref-64-eo`,
+    /// or the simulator of a compiled program's own chip.
     #[arg(long, value_name = "URI")]
     pub(crate) device: Option<DeviceUri>,
     #[command(flatten)]

@@ -214,7 +214,7 @@ fn what_drifts_is_as_old_as_asked() {
     close(slower, drift(&["--age", "75"]), 0.01);
     let none = sim(&["--terms", "drift", "--age", "0"]);
     assert_eq!(none["codes_off"], 0);
-    refused(&["--age", "-1"], &["cell.age_s.value", "zero or more"]);
+    refused(&["--age=-1"], &["cell.age_s.value", "zero or more"]);
 }
 
 #[test]

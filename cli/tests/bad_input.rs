@@ -99,6 +99,7 @@ impl Victim {
             assert_eq!(count(), there, "something was left: {message}");
             assert_eq!(fs::read_to_string(&out).ok().as_deref(), before, "{message}");
         }
+        fs::remove_file(&out).expect("it was there");
     }
 }
 

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn streams_are_named_by_tile_and_turn() {
-        let program: Program = "program \"p\" chip=tiny-4 rows=4 columns=4 packing=conjugate \
+        let program: Program = "program \"p\" chip=tiny-4 rows=4 columns=4 \
             symbols_max=1 useful_macs=0\n\
             step 0 move_in to=0\n\
             step 1 stream array=0 bank=0 tile=0 from=0 from_offset=0 shift=5 to=0 to_offset=0 accumulate_shift=0 first=1\n\

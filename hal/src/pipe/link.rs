@@ -165,10 +165,11 @@ impl PipeLink {
     /// Moves what can be moved, then waits for more until something happens or `deadline`.
     fn step(&mut self, deadline: Deadline) -> Result<(), LinkError> {
         let moved = self.pump(deadline)?;
-        if moved || !self.finished.is_empty() {
+        let blocked = self.outgoing_sent < self.outgoing.len();
+        // A pipe that took a part is full: asking it again at once costs more than waiting for room.
+        if moved && !blocked || !self.finished.is_empty() {
             return Ok(());
         }
-        let blocked = self.outgoing_sent < self.outgoing.len();
         let until = match self.arq.next_timeout() {
             // While the pipe takes nothing, no frame is due: it would only wait behind the others.
             Some(at) if !blocked => {
@@ -272,10 +273,10 @@ impl PipeLink {
             let soon = deadline.or_after(Duration::from_millis(100));
             let written = self.pipe.write(rest, soon)?;
             self.outgoing_sent += written;
-            if written == 0 {
+            moved |= written > 0;
+            if self.outgoing_sent < self.outgoing.len() {
                 return Ok(moved);
             }
-            moved = true;
         }
     }
 

@@ -166,10 +166,8 @@ impl Row<'_> {
         let array = ArrayModel::new(chip, terms, seed, setup.layout.packing())?;
         let mut array = array.with_draws(setup.draws).with_columns(setup.columns);
         // What no term disturbs need not be loaded to be known.
-        let tile = match array.is_exact(0) {
-            true => None,
-            false => Some(array.load(0, &self.operands.weights)?),
-        };
+        let tile =
+            if array.is_exact(0) { None } else { Some(array.load(0, &self.operands.weights)?) };
         let mut measured = Vec::new();
         for symbols in setup.blocks(self.instance) {
             let drawn;
@@ -262,7 +260,7 @@ mod tests {
     #[test]
     fn blocks_join_without_a_seam() {
         let set = |path: &str, value: &str| Override { path: path.into(), value: value.into() };
-        let sets = [set("receiver.bandwidth_hz", "5e8"), set("array.wavelengths", "2")];
+        let sets = [set("receiver.bandwidth_hz", "2e8"), set("array.wavelengths", "2")];
         let text = builtin_text("tiny-4").unwrap();
         let chip = ChipDescription::from_toml_with(text, "tiny-4", &sets).unwrap();
         let layout = Layout::new(Packing::Conjugate, chip.array.inputs, 4).unwrap();
@@ -284,10 +282,12 @@ mod tests {
         let (chip, terms, packing) = (&setup.chip, setup.terms, Packing::Conjugate);
         let mut array = ArrayModel::new(chip, terms, setup.instance_seed(0), packing).unwrap();
         let tile = array.load(0, &row.operands.weights).unwrap();
+        // Fine steps, so that a little of a symbol long ago would show.
+        let shift = chip.full_scale_shift() - 2;
         let mut codes = |symbols| {
             let mut codes = Vec::new();
             let block = row.operands.block(symbols);
-            row.forward(&mut array, &tile, &block, true, 4, &mut codes);
+            row.forward(&mut array, &tile, &block, true, shift, &mut codes);
             codes
         };
         let whole = codes(0..300);

@@ -1,6 +1,6 @@
 use crate::CalibrationError;
 use crate::fit::Fit;
-use crate::known_tile::{KnownTile, one_stream, step_units, symbols_in_memory};
+use crate::known_tile::{KnownTile, one_tile, step_units};
 use litecore_hal::{Device, RunRequest, SymbolTag};
 use litecore_kernels::codes;
 use litecore_types::Seed;
@@ -149,8 +149,11 @@ fn run(
 ) -> Result<Vec<f32>, CalibrationError> {
     let (inputs, columns) = (chip.tile_inputs(), chip.tile_outputs());
     let symbols = tile.x.len() / inputs;
-    let per_run = symbols.min(symbols_in_memory(chip));
-    let program = VerifiedProgram::new(one_stream(chip, array, tile, per_run), chip)
+    let one = one_tile(chip, array, tile.shift);
+    let in_memory = usize::try_from(one.symbols_in_memory()).unwrap_or(usize::MAX);
+    let per_run = symbols.min(in_memory.max(1));
+    let program = one.program(tile.weights.clone(), per_run as u64);
+    let program = VerifiedProgram::new(program, chip)
         .map_err(|violations| CalibrationError::DoesNotFit { violations })?;
     let image = device.load(Arc::new(program))?;
     let x: Vec<f32> = tile.x.iter().map(|&code| f32::from(code)).collect();

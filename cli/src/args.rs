@@ -333,15 +333,16 @@ pub(crate) struct Sim {
     /// so many standard deviations.
     #[arg(long, value_name = "DATA", default_value = "uniform")]
     pub(crate) data: Data,
-    /// Symbols in all; left out, 4096, or fewer where cells are so many that it would take minutes.
+    /// Symbols in all, 1 to 10000000; left out, 4096, or fewer where cells are so many that it would
+    /// take minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SYMBOLS_MAX))]
     pub(crate) symbols: Option<u64>,
     /// Columns of each chip that are realised, the first so many, with all their rows and the light of
     /// the whole array; left out, all, or fewer where an array has more than two million cells.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) columns: Option<u64>,
-    /// Chips of the model the symbols are spread over, each with cells and a tile of its own; left
-    /// out, enough that static errors average out.
+    /// Chips of the model the symbols are spread over, 1 to 100000 and no more than symbols, each with
+    /// cells and a tile of its own; left out, enough that static errors average out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) instances: Option<u64>,
     /// Seconds since calibration and writing, for drift and aging: sets `cell.age_s`; left out, the
@@ -353,8 +354,9 @@ pub(crate) struct Sim {
     /// draws of all others, and their difference is that term's; about twice as slow.
     #[arg(long, value_name = "DRAWS", value_enum, default_value_t = DrawsArg::Merged)]
     pub(crate) draws: DrawsArg,
-    /// The gain: the converter's step is 2^SHIFT units of the exact sum; left out, the gain of
-    /// least error on an ideal chip.
+    /// The gain: the converter's step is 2^SHIFT units of the exact sum. Which shifts there are
+    /// depends on the chip's sizes, bits and receiver; one that there is not is refused with the
+    /// range. Left out, the gain of least error on an ideal chip.
     #[arg(long, value_name = "SHIFT")]
     pub(crate) shift: Option<u8>,
     /// The root of all chance.

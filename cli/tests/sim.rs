@@ -149,6 +149,100 @@ fn a_large_array_takes_fewer_symbols_and_says_so() {
     assert_eq!(sim(&["--terms", "none"])["symbols"], 4096);
 }
 
+/// Address space, in KiB, that a run of one thread may have. The program itself takes half of it.
+const LIMIT_KIB: u64 = 256 * 1024;
+
+#[test]
+fn memory_does_not_grow_with_symbols() {
+    // Held all at once, 256 bytes of sums and of codes and 128 of inputs for each symbol are 190 MB.
+    let symbols = 300_000_u64;
+    let script = format!("ulimit -v {LIMIT_KIB}; exec \"$0\" \"$@\"");
+    let output = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_litecore"), "sim", "--json"])
+        .args(["--symbols", &symbols.to_string(), "--instances", "1", "--terms", "shot"])
+        .env("RAYON_NUM_THREADS", "1")
+        .output()
+        .expect("the program starts");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["symbols"], symbols);
+    // 19 million sums, but one tile: as precise as a term of light alone can be.
+    let shot = part(&report, "shot");
+    close(number(shot, "measured_db"), number(shot, "closed_form_db"), 0.1);
+}
+
+#[test]
+fn blocks_of_symbols_meet_as_one_row_does() {
+    // Eight blocks of a slow receiver, and chips of one block each: the same law.
+    let run = |instances| {
+        let slow = ["--terms", "isi", "--set", "receiver.bandwidth_hz=1e9"];
+        let args = [&slow[..], &["--symbols", "100000", "--instances", instances]].concat();
+        number(part(&sim(&args), "isi"), "measured_db")
+    };
+    close(run("1"), run("100"), 0.05);
+}
+
+#[test]
+fn packings_take_what_their_bytes_take() {
+    // A slow link, so that bytes are all the time there is; of 64 rows and 32 columns, so that ways in
+    // and out differ. Bytes of a symbol, in and out: 4 for each real number.
+    let [rows, columns, symbols] = [64_u32, 32, 1000];
+    let numbers = |packing| match packing {
+        "single" => rows + columns,
+        "rows" => rows + 2 * columns,
+        "conjugate" => 2 * rows + columns,
+        // Complex, and two vectors of tokens.
+        _ => 2 * (rows + columns),
+    };
+    let fixed = ["--terms", "none", "--set", "host.bytes_per_s=1e8"];
+    let fixed = [&fixed[..], &["--set", "array.outputs=32", "--symbols", "1000"]].concat();
+    let conversions = |report: &Value, key: &str| number(&report["energy_j_by_component"], key);
+    for chip in ["ref-64-eo", "ref-64-os"] {
+        let run = |packing| sim(&[&fixed[..], &["--chip", chip, "--packing", packing]].concat());
+        let conjugate = run("conjugate");
+        for packing in ["single", "tokens", "rows", "conjugate", "complex"] {
+            let report = run(packing);
+            let ratio = |value: fn(&Value) -> f64| value(&report) / value(&conjugate);
+            let bytes = f64::from(numbers(packing)) / f64::from(numbers("conjugate"));
+            close(ratio(|report| number(report, "cycles")), bytes, 0.01);
+            let link = "host link";
+            close(conversions(&report, link) / conversions(&conjugate, link), bytes, 1e-9);
+            // Each input of a row is converted.
+            let halves = |key| conversions(&report, key) / conversions(&conjugate, key);
+            let drives = if matches!(packing, "single" | "rows") { 0.5 } else { 1.0 };
+            close(halves("input DAC"), drives, 1e-9);
+            // Of the other dataflow the weights are sent again for every 64 symbols.
+            let tile = if chip == "ref-64-os" { f64::from(16 * 2 * rows * columns) } else { 0.0 };
+            let inputs = f64::from(2 * rows * symbols);
+            let sent = if packing == "single" { 0.5 * tile } else { tile };
+            let modulators = (drives * inputs + sent) / (inputs + tile);
+            close(halves("modulator"), modulators, 1e-9);
+            let parts = report["energy_j_by_component"].as_object().expect("parts").values();
+            let sum: f64 = parts.map(|joules| joules.as_f64().expect("joules")).sum();
+            close(sum / number(&report["energy_j"], "system"), 1.0, 1e-9);
+        }
+    }
+    assert_eq!(sim(&fixed)["useful_macs"], 2 * rows * columns * symbols);
+}
+
+#[test]
+fn a_read_out_that_is_asked_for_is_never_changed() {
+    for packing in ["tokens", "rows", "complex"] {
+        let args = ["-q", "--packing", packing, "--symbols", "8", "--terms", "none"];
+        let asked = [&args[..], &["--set", "receiver.readout=i"]].concat();
+        refused(&asked, &["receiver.readout=i", packing, "both quadratures"]);
+        let report = sim(&args);
+        assert_eq!(report["readout"], "iq");
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains(packing) && warnings.contains("receiver.readout"), "{warnings}");
+        let asked = sim(&[&args[..], &["--set", "receiver.readout=iq"]].concat());
+        assert_eq!(asked["warnings"], Value::Array(Vec::new()));
+    }
+    let real = ["--packing", "single", "--set", "receiver.readout=i", "--symbols", "8"];
+    assert_eq!(sim(&real)["readout"], "i");
+}
+
 #[test]
 fn the_other_dataflow_is_measured_like_any_chip() {
     let report = sim(&["--chip", "ref-64-os"]);
@@ -185,6 +279,9 @@ fn help_lists_every_term_with_its_meaning() {
     let help = litecore(&["sim", "--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for range in ["1 to 10000000", "1 to 100000 ", "shifts there are depends on the chip"] {
+        assert!(flat.contains(range), "no `{range}` in: {help}");
+    }
     for term in litecore_sim::Term::ALL {
         let name = term.name();
         let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{name} ")));

@@ -2,10 +2,11 @@
 
 mod cost;
 mod experiment;
+mod instance;
 mod operands;
 mod report;
 
-pub(crate) use experiment::Samples;
+pub(crate) use instance::Samples;
 pub(crate) use operands::Data;
 pub(crate) use report::{BudgetRow, SimReport};
 
@@ -37,18 +38,34 @@ const CELLS_REALISED: usize = 1 << 21;
 /// Outputs of all chips together over which static errors average out to a tenth of a decibel.
 const OUTPUTS: usize = 8192;
 
+/// Where a description says which quadratures are read.
+const READOUT: &str = "receiver.readout";
+
 pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
     let mut overrides =
         args.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(age) = &args.age {
+        if age.parse().is_ok_and(|seconds: f64| !(seconds.is_finite() && seconds >= 0.0)) {
+            return Err(CliError::usage(format!(
+                "--age {age}: cell.age_s.value is a finite number of seconds, zero or more"
+            )));
+        }
         overrides.push(Override { path: "cell.age_s".to_owned(), value: age.clone() });
     }
     let mut chip = named_chip(&args.chip, &overrides)?.chip;
     let packing = args.packing;
+    let mut warnings = Vec::new();
     if packing.reads_quadrature() && chip.receiver.readout == Readout::I {
+        if overrides.iter().any(|set| set.path == READOUT) {
+            return Err(CliError::usage(format!(
+                "--set {READOUT}=i: packing {packing} reads both quadratures; leave it out or set \
+                 iq, or take --packing single or conjugate"
+            )));
+        }
         chip.receiver.readout = Readout::Iq;
-        console.say(&format!(
-            "packing {packing} reads both quadratures: receiver.readout is set to iq"
+        warnings.push(format!(
+            "packing {packing} reads both quadratures: {READOUT} is iq here, not i as {} has it",
+            chip.name
         ));
     }
     let columns = match args.columns {
@@ -95,7 +112,7 @@ pub(super) fn run(args: &Sim, console: &Console) -> Result<(), CliError> {
     };
     let findings = setup.run(console)?;
     let cost = Cost::of(&setup.chip, &whole, all_symbols, findings.shift)?;
-    let mut report = SimReport::new(&setup, &findings, &cost);
+    let mut report = SimReport::new(&setup, &findings, &cost, warnings);
     if let Some(dir) = &args.out {
         let pictures = TilePictures {
             report: &report,

@@ -8,10 +8,7 @@ use litecore_sim::dynamic::Draws;
 use litecore_sim::{SimDevice, SimOptions, Terms, packing};
 use litecore_types::Seed;
 use litecore_types::chip::{ChipDescription, Override, builtin_text};
-use litecore_types::program::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile,
-    TileId, VerifiedProgram,
-};
+use litecore_types::program::{OneTile, Packing, VerifiedProgram};
 use std::sync::Arc;
 
 /// A shipped chip, or the default one with another kind of cell, with some values replaced.
@@ -139,56 +136,10 @@ fn one_stream(
     shift: u8,
     symbols: usize,
 ) -> VerifiedProgram {
-    let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
-    let mut buffers: Vec<Buffer> = Vec::new();
-    for (kind, len) in [
-        (ElementKind::F32, inputs),
-        (ElementKind::Code, inputs),
-        (ElementKind::F32, 1),
-        (ElementKind::Accumulator, outputs),
-        (ElementKind::F32, outputs),
-    ] {
-        let end = |b: &Buffer| b.address + (b.bytes_per_symbol() * symbols) as u64;
-        let address = buffers.last().map_or(0, end);
-        buffers.push(Buffer { kind, len, address });
-    }
-    let [x, codes, scale, sums, y] = [0, 1, 2, 3, 4].map(BufferId);
-    let tile = TileId(0);
-    let stream = Action::Stream {
-        array: 0,
-        bank: 0,
-        tile,
-        from: codes,
-        from_offset: 0,
-        shift,
-        to: sums,
-        to_offset: 0,
-        accumulate_shift: 0,
-        first: true,
-    };
-    let step =
-        |action, after: &[u32]| Step::new(action, after.iter().copied().map(StepIndex).collect());
-    let program = Program {
-        name: "one stream".to_owned(),
-        chip: chip.name.clone(),
-        rows: chip.array.inputs,
-        columns: chip.array.outputs,
-        symbols_max: symbols as u64,
-        useful_macs_per_symbol: (inputs * outputs) as u64,
-        buffers,
-        tiles: vec![Tile { packing: Packing::Conjugate, codes: weights.to_vec() }],
-        tables: vec![vec![1.0; outputs]],
-        steps: vec![
-            step(Action::MoveIn { to: x }, &[]),
-            step(Action::LoadBank { array: 0, bank: 0, tile }, &[]),
-            step(Action::Settle { array: 0, bank: 0 }, &[1]),
-            step(Action::Quantise { from: x, to: codes, scale }, &[0]),
-            step(stream, &[2, 3]),
-            step(Action::Dequantise { from: sums, scale, table: TableId(0), to: y }, &[3, 4]),
-            step(Action::MoveOut { from: y }, &[5]),
-        ],
-    };
-    VerifiedProgram::new(program, chip).unwrap()
+    let name = "one stream".to_owned();
+    let (packing, inputs) = (Packing::Conjugate, chip.tile_inputs());
+    let one = OneTile { name, chip, array: 0, packing, inputs, shift };
+    VerifiedProgram::new(one.program(weights.to_vec(), symbols as u64), chip).unwrap()
 }
 
 /// A tile in any packing on a bare array, without a card around it.

@@ -18,6 +18,7 @@
 //! P[j]   += code[j] << accumulate_shift
 //! ```
 
+mod one_tile;
 mod order;
 mod packing;
 mod regions;
@@ -26,6 +27,7 @@ mod text;
 mod verify;
 mod violation;
 
+pub use one_tile::OneTile;
 pub use order::{Finished, Lane};
 pub use packing::Packing;
 pub use symbols::Symbols;

@@ -2,12 +2,9 @@
 
 use crate::error::CliError;
 use litecore_sim::events;
-use litecore_sim::packing::Layout;
-use litecore_types::chip::ChipDescription;
-use litecore_types::program::{
-    Action, Buffer, BufferId, ElementKind, Packing, Program, Step, StepIndex, TableId, Tile,
-    TileId, VerifiedProgram,
-};
+use litecore_sim::packing::{Layout, Packing};
+use litecore_types::chip::{ChipDescription, Dataflow};
+use litecore_types::program::{self, OneTile, VerifiedProgram};
 use litecore_types::{Component, Cycles, EnergyLedger};
 
 /// Cycles and joules, and the useful work they did.
@@ -21,21 +18,33 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// From the host through the array and back, by discrete events.
+    /// From the host through the array and back, by discrete events, in the program's packing.
     ///
-    /// Programs stream in conjugate folding. Another packing takes as long; its conversions,
-    /// drives, weights and vectors are charged by their own numbers.
+    /// No program has packing `single`: it is a conjugate tile with vectors half as long, and takes
+    /// the time of one. The second weight of each cell and the second input of each row are not
+    /// there, so what they would cost is not charged.
     pub(super) fn of(
         chip: &ChipDescription,
         layout: &Layout,
         symbols: u64,
         shift: u8,
     ) -> Result<Self, CliError> {
-        let in_memory = (chip.memory.sram_bytes / bytes_per_symbol(chip)).max(1);
-        let per_run = symbols.min(in_memory);
+        let packing = in_program(layout.packing());
         // The shift has no cost; a program must have one that the receiver offers.
-        let shift = shift.clamp(*chip.gain_shifts().start(), *chip.gain_shifts().end());
-        let program = VerifiedProgram::new(one_stream(chip, per_run, shift), chip)
+        let gains = chip.gain_shifts_of(packing);
+        let one = OneTile {
+            name: "one tile".to_owned(),
+            chip,
+            array: 0,
+            packing,
+            inputs: layout.inputs(),
+            shift: shift.clamp(*gains.start(), *gains.end()),
+        };
+        // The program's symbols are vectors, of which two may share a symbol of light.
+        let vectors = packing.vectors();
+        let per_run = symbols.min((one.symbols_in_memory() / vectors).max(1));
+        let codes = packing.inputs(chip.array.inputs) * packing.outputs(chip.array.outputs);
+        let program = VerifiedProgram::new(one.program(vec![0; codes], per_run * vectors), chip)
             .map_err(|violations| CliError::DoesNotFit { violations })?;
         let mut cost = Self {
             cycles: Cycles::ZERO,
@@ -46,11 +55,14 @@ impl Cost {
         let (full, rest) = (symbols / per_run, symbols % per_run);
         for (times, symbols) in [(full, per_run), (u64::from(rest > 0), rest)] {
             if times > 0 {
-                let schedule = events::simulate(&program, chip, symbols);
+                let schedule = events::simulate(&program, chip, symbols * vectors);
                 cost.cycles = Cycles(cost.cycles.0 + times * schedule.cycles.0);
                 for (component, joules) in schedule.ledger.parts() {
-                    let share = share_of_conjugate(component, chip, layout);
-                    cost.ledger.charge(component, times as f64 * share * joules);
+                    let joules = match layout.packing() {
+                        Packing::Single => of_first_halves(chip, symbols, component, joules),
+                        _ => joules,
+                    };
+                    cost.ledger.charge(component, times as f64 * joules);
                 }
             }
         }
@@ -58,86 +70,41 @@ impl Cost {
     }
 }
 
-/// How many events of a component a packing has for one of conjugate folding.
-fn share_of_conjugate(component: Component, chip: &ChipDescription, layout: &Layout) -> f64 {
-    let ratio = |own: usize, conjugate: usize| own as f64 / conjugate as f64;
-    let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
+/// The packing of a program.
+fn in_program(packing: Packing) -> program::Packing {
+    match packing {
+        Packing::Single | Packing::Conjugate => program::Packing::Conjugate,
+        Packing::Rows => program::Packing::Rows,
+        Packing::Tokens => program::Packing::Tokens,
+        Packing::Complex => program::Packing::Complex,
+    }
+}
+
+/// What a component of a conjugate tile's run costs where cells have no second weight and rows no
+/// second input.
+fn of_first_halves(chip: &ChipDescription, symbols: u64, component: Component, joules: f64) -> f64 {
     match component {
-        // By time, or by step; and converters sample whatever the receiver reads.
+        Component::InputDac
+        | Component::Modulator
+        | Component::WeightDac
+        | Component::WeightFetch => joules / 2.0,
+        Component::Sram => {
+            // A byte for each code that is sent, or loaded to be sent from memory.
+            let loaded = match chip.array.dataflow {
+                Dataflow::WeightStationary => 0,
+                Dataflow::OutputStationary => chip.tile_inputs() * chip.tile_outputs(),
+            };
+            let sent = symbols * chip.tile_inputs() as u64 + chip.weight_drives(symbols);
+            let bytes = (sent + loaded as u64) as f64;
+            joules - bytes / 2.0 * chip.memory.sram_energy_j_per_byte.value
+        }
+        // By time, by step, or by what goes in and comes out.
         Component::Laser
         | Component::WeightHold
         | Component::Receiver
         | Component::Adc
-        | Component::Command => 1.0,
-        Component::InputDac | Component::Modulator => ratio(layout.dacs_per_symbol(), inputs),
-        Component::WeightDac | Component::WeightFetch => {
-            ratio(layout.packing().weights_per_cell(), 2)
-        }
-        Component::Digital | Component::Sram | Component::HostLink => {
-            ratio(layout.vectors() * (layout.inputs() + layout.outputs()), inputs + outputs)
-        }
-    }
-}
-
-fn bytes_per_symbol(chip: &ChipDescription) -> u64 {
-    buffers(chip, 1).iter().map(|buffer| buffer.bytes_per_symbol() as u64).sum()
-}
-
-fn buffers(chip: &ChipDescription, symbols: u64) -> Vec<Buffer> {
-    let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
-    let mut address = 0;
-    [
-        (ElementKind::F32, inputs),
-        (ElementKind::Code, inputs),
-        (ElementKind::F32, 1),
-        (ElementKind::Accumulator, outputs),
-        (ElementKind::F32, outputs),
-    ]
-    .into_iter()
-    .map(|(kind, len)| {
-        let buffer = Buffer { kind, len, address };
-        address += buffer.bytes_per_symbol() as u64 * symbols;
-        buffer
-    })
-    .collect()
-}
-
-/// In from the host, quantised, through one tile, rescaled, and out again.
-fn one_stream(chip: &ChipDescription, symbols: u64, shift: u8) -> Program {
-    let (inputs, outputs) = (chip.tile_inputs(), chip.tile_outputs());
-    let [x, codes, scale, sums, y] = [0, 1, 2, 3, 4].map(BufferId);
-    let stream = Action::Stream {
-        array: 0,
-        bank: 0,
-        tile: TileId(0),
-        from: codes,
-        from_offset: 0,
-        shift,
-        to: sums,
-        to_offset: 0,
-        accumulate_shift: 0,
-        first: true,
-    };
-    let step =
-        |action, after: &[u32]| Step::new(action, after.iter().copied().map(StepIndex).collect());
-    Program {
-        name: "one tile".to_owned(),
-        chip: chip.name.clone(),
-        rows: chip.array.inputs,
-        columns: chip.array.outputs,
-        symbols_max: symbols,
-        useful_macs_per_symbol: (inputs * outputs) as u64,
-        buffers: buffers(chip, symbols),
-        tiles: vec![Tile { packing: Packing::Conjugate, codes: vec![0; inputs * outputs] }],
-        tables: vec![vec![1.0; outputs]],
-        steps: vec![
-            step(Action::MoveIn { to: x }, &[]),
-            step(Action::LoadBank { array: 0, bank: 0, tile: TileId(0) }, &[]),
-            step(Action::Settle { array: 0, bank: 0 }, &[1]),
-            step(Action::Quantise { from: x, to: codes, scale }, &[0]),
-            step(stream, &[2, 3]),
-            step(Action::Dequantise { from: sums, scale, table: TableId(0), to: y }, &[3, 4]),
-            step(Action::MoveOut { from: y }, &[5]),
-        ],
+        | Component::Command
+        | Component::Digital
+        | Component::HostLink => joules,
     }
 }

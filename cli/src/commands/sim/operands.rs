@@ -1,4 +1,5 @@
-//! Random weights and inputs, and the sums they give exactly.
+//! Random weights and inputs, and the sums they give exactly: inputs block by block, as there may be
+//! more than memory holds.
 
 use crate::error::CliError;
 use litecore_kernels::codes;
@@ -7,6 +8,7 @@ use litecore_sim::packing::{Layout, Packing};
 use litecore_types::Seed;
 use litecore_types::chip::ChipDescription;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// What codes are drawn from, weights and inputs alike.
@@ -59,13 +61,13 @@ impl fmt::Display for Data {
 }
 
 impl Data {
-    /// Codes of magnitude `limit` at most.
-    fn codes(self, seed: Seed, label: &str, limit: i32, count: usize) -> Vec<i8> {
+    /// Codes of magnitude `limit` at most: those with these numbers of an endless row.
+    fn codes(self, seed: Seed, label: &str, limit: i32, range: Range<usize>) -> Vec<i8> {
         match self {
-            Self::Uniform => uniform(seed, label, limit, count),
+            Self::Uniform => uniform(seed, label, limit, range),
             Self::Gaussian { sigmas } => {
-                let mut normals = vec![0.0; count];
-                standard_normals(seed.key(label, 0), 0, &mut normals);
+                let mut normals = vec![0.0; range.len()];
+                standard_normals(seed.key(label, 0), range.start as u64, &mut normals);
                 normals
                     .into_iter()
                     .map(|normal| clipped(f64::from(normal), sigmas, limit))
@@ -75,17 +77,18 @@ impl Data {
     }
 }
 
-fn uniform(seed: Seed, label: &str, limit: i32, count: usize) -> Vec<i8> {
+fn uniform(seed: Seed, label: &str, limit: i32, range: Range<usize>) -> Vec<i8> {
     let span = u64::from(limit.unsigned_abs()) * 2 + 1;
     let code = |draw: u64| {
         // 32 bits scaled to the span: unequal by 2^-24 at most.
         let scaled = (draw * span) >> 32;
         i8::try_from(i64::try_from(scaled).unwrap_or(0) - i64::from(limit)).unwrap_or(0)
     };
-    (0..count.div_ceil(2) as u64)
+    (range.start as u64 / 2..range.end.div_ceil(2) as u64)
         .map(|index| seed.key(label, index))
         .flat_map(|draw| [code(draw >> 32), code(draw & u64::from(u32::MAX))])
-        .take(count)
+        .skip(range.start % 2)
+        .take(range.len())
         .collect()
 }
 
@@ -95,44 +98,64 @@ fn clipped(normal: f64, sigmas: f64, limit: i32) -> i8 {
     (normal * limit / sigmas).round_ties_even().clamp(-limit, limit) as i8
 }
 
-/// A matrix, input vectors, and their exact products.
+/// A matrix, and an endless row of symbols for it.
 #[derive(Clone, Debug)]
 pub(super) struct Operands {
     /// Shape: inputs × outputs of the layout.
     pub(super) weights: Vec<i8>,
+    layout: Layout,
+    data: Data,
+    seed: Seed,
+    input_limit: i32,
+}
+
+/// Some of the symbols, and what they give exactly.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    /// Which symbols of the row.
+    pub(super) symbols: Range<usize>,
     /// Shape: symbols × vectors × inputs of the layout.
     pub(super) x: Vec<i8>,
-    /// One more symbol for each wavelength, to go ahead of the others.
-    pub(super) ahead: Vec<i8>,
     /// Shape: symbols × conversions per symbol, I before Q.
     pub(super) sums: Vec<i32>,
 }
 
 impl Operands {
-    /// Draws a tile and `symbols` symbols, and multiplies them in integers.
-    pub(super) fn draw(
-        chip: &ChipDescription,
-        layout: &Layout,
-        data: Data,
-        symbols: usize,
-        seed: Seed,
-    ) -> Self {
+    /// Draws a tile.
+    pub(super) fn draw(chip: &ChipDescription, layout: Layout, data: Data, seed: Seed) -> Self {
         let (inputs, outputs) = (layout.inputs(), layout.outputs());
         let count = inputs * outputs;
+        let draw = |count| data.codes(seed, "weights", chip.weight_limit(), 0..count);
         let weights = match layout.packing() {
-            Packing::Complex => {
-                let draw = data.codes(seed, "weights", chip.weight_limit(), count / 2);
-                complex_blocks(&draw, inputs / 2, outputs / 2)
-            }
-            _ => data.codes(seed, "weights", chip.weight_limit(), count),
+            Packing::Complex => complex_blocks(&draw(count / 2), inputs / 2, outputs / 2),
+            _ => draw(count),
         };
-        let vectors = symbols * layout.vectors();
-        let x = data.codes(seed, "inputs", chip.input_limit(), vectors * inputs);
-        let count = chip.array.wavelengths * layout.vectors() * inputs;
-        let ahead = data.codes(seed, "ahead", chip.input_limit(), count);
-        let mut sums = vec![0; vectors * outputs];
-        codes::tile_product(&weights, inputs, outputs, &x, &mut sums);
-        Self { weights, x, ahead, sums }
+        Self { weights, layout, data, seed, input_limit: chip.input_limit() }
+    }
+
+    /// Symbols, and their products with the tile in integers.
+    pub(super) fn block(&self, symbols: Range<usize>) -> Block {
+        let x = self.inputs("inputs", symbols.clone());
+        let (inputs, outputs) = (self.layout.inputs(), self.layout.outputs());
+        let mut sums = vec![0; symbols.len() * self.layout.vectors() * outputs];
+        codes::tile_product(&self.weights, inputs, outputs, &x, &mut sums);
+        Block { symbols, x, sums }
+    }
+
+    /// The inputs of symbols alone.
+    pub(super) fn inputs_of(&self, symbols: Range<usize>) -> Vec<i8> {
+        self.inputs("inputs", symbols)
+    }
+
+    /// The inputs of so many symbols that are none of the row, to go ahead of the first.
+    pub(super) fn ahead(&self, symbols: usize) -> Vec<i8> {
+        self.inputs("ahead", 0..symbols)
+    }
+
+    fn inputs(&self, label: &str, symbols: Range<usize>) -> Vec<i8> {
+        let each = self.layout.vectors() * self.layout.inputs();
+        let range = symbols.start * each..symbols.end * each;
+        self.data.codes(self.seed, label, self.input_limit, range)
     }
 }
 
@@ -235,13 +258,29 @@ mod tests {
     #[test]
     fn codes_have_the_moments_of_their_distribution() {
         // Uniform over ±127: 127 · 128 / 3.
-        let codes = Data::Uniform.codes(Seed(1), "x", 127, 100_001);
+        let codes = Data::Uniform.codes(Seed(1), "x", 127, 0..100_001);
         assert_eq!(codes.len(), 100_001);
         assert!((mean_square(&codes) / (127.0 * 128.0 / 3.0) - 1.0).abs() < 0.01);
         // Normal with 3 deviations in 127; clipping takes 0.5 % of the power.
-        let codes = Data::Gaussian { sigmas: 3.0 }.codes(Seed(1), "x", 127, 100_000);
+        let codes = Data::Gaussian { sigmas: 3.0 }.codes(Seed(1), "x", 127, 0..100_000);
         assert!((mean_square(&codes) / (127.0 * 127.0 / 9.0) - 0.995).abs() < 0.01);
         assert_eq!(codes.iter().max(), Some(&127));
+    }
+
+    #[test]
+    fn blocks_are_pieces_of_one_row() {
+        // An odd number of codes in each symbol.
+        let chip = builtin("tiny-4").unwrap();
+        let layout = Layout::new(Packing::Single, 3, 5).unwrap();
+        for data in [Data::Uniform, Data::Gaussian { sigmas: 3.0 }] {
+            let operands = Operands::draw(&chip, layout, data, Seed(7));
+            let whole = operands.block(0..40);
+            for range in [0..1, 1..2, 7..40, 8..13] {
+                let piece = operands.block(range.clone());
+                assert_eq!(piece.x, whole.x[3 * range.start..3 * range.end], "{range:?}");
+                assert_eq!(piece.sums, whole.sums[5 * range.start..5 * range.end], "{range:?}");
+            }
+        }
     }
 
     #[test]
@@ -249,16 +288,17 @@ mod tests {
         let chip = builtin("tiny-4").unwrap();
         for packing in Packing::ALL {
             let layout = Layout::new(packing, chip.array.inputs, chip.array.outputs).unwrap();
-            let operands = Operands::draw(&chip, &layout, Data::Uniform, 3, Seed(7));
+            let operands = Operands::draw(&chip, layout, Data::Uniform, Seed(7));
+            let block = operands.block(0..3);
             let cells = layout.cells(&operands.weights).unwrap();
             let each = layout.inputs() * layout.vectors();
             let mut sums = Vec::new();
-            for x in operands.x.chunks_exact(each) {
+            for x in block.x.chunks_exact(each) {
                 let drive = layout.drive(x).unwrap();
                 let columns = litecore_sim::packing::column_sums(&cells, &drive).unwrap();
                 sums.extend(layout.results(&columns).unwrap());
             }
-            let found: Vec<i64> = operands.sums.iter().map(|&sum| i64::from(sum)).collect();
+            let found: Vec<i64> = block.sums.iter().map(|&sum| i64::from(sum)).collect();
             assert_eq!(found, sums, "{packing}");
             assert_eq!(sums.len(), 3 * layout.adcs_per_symbol());
         }

@@ -73,7 +73,13 @@ pub(crate) struct BudgetRow {
 }
 
 impl SimReport {
-    pub(super) fn new(setup: &Setup, findings: &Findings, cost: &Cost) -> Self {
+    /// `warnings` are those known before anything was measured.
+    pub(super) fn new(
+        setup: &Setup,
+        findings: &Findings,
+        cost: &Cost,
+        warnings: Vec<String>,
+    ) -> Self {
         let chip = &setup.chip;
         let signal = findings.mean_square_sum;
         let budget: Vec<BudgetRow> =
@@ -120,10 +126,11 @@ impl SimReport {
                 .parts()
                 .map(|(part, joules)| (part.name(), joules))
                 .collect(),
-            warnings: Vec::new(),
+            warnings,
             plots: Vec::new(),
         };
-        report.warnings = report.differences();
+        let differences = report.differences();
+        report.warnings.extend(differences);
         report
     }
 

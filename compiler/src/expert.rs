@@ -1,7 +1,7 @@
 //! One expert, `y = down · (silu(gate · x) * (up · x))`, as a program.
 
 use crate::assemble::Assembly;
-use crate::layer::{Inputs, Matrix};
+use crate::layer::{Inputs, Matrix, WithReport};
 use crate::options::check_chip;
 use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise};
 use crate::quantise::QuantisedRows;
@@ -76,18 +76,8 @@ pub fn compile_expert(
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     // The samples must be numbers before anything is made of them.
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
-    // Codes are made in the same pass over the weights, unless something rewrites those before.
-    let rewritten = [Pass::Equalise, Pass::Fold, Pass::Rotate, Pass::LowRank, Pass::TileSparsity]
-        .iter()
-        .any(|pass| options.has(*pass));
-    let multiplied = |matrix, x: &[f32], power: &[f32]| {
-        if rewritten {
-            return Ok((exact_product(matrix, x), None));
-        }
-        let clip = options.has(Pass::Clip).then_some(power);
-        let (product, codes) = exact_product_and_codes(matrix, x, limits.weight, clip)?;
-        Ok::<_, CompileError>((product, Some(codes)))
-    };
+    let multiplied =
+        |matrix, x: &[f32], power: &[f32]| product_and_codes(matrix, x, limits, power, options);
     let power = channel_power(&samples.values, width);
     let (exact_gate, gate_codes) = multiplied(gate, &samples.values, &power)?;
     let (mut exact_up, up_codes) = multiplied(up, &samples.values, &power)?;
@@ -169,6 +159,24 @@ pub fn compile_expert(
     let program = assembly.finish(y, macs, options)?;
     let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
     Ok(CompiledExpert { program, report })
+}
+
+/// What f32 makes of some rows; and the codes of the matrix, made in the same pass over its weights,
+/// unless a pass may rewrite those before.
+fn product_and_codes(
+    matrix: Matrix<'_>,
+    x: &[f32],
+    limits: Limits,
+    power: &[f32],
+    options: &CompileOptions,
+) -> Result<(Vec<f32>, Option<WithReport>), CompileError> {
+    let rewriting = [Pass::Equalise, Pass::Fold, Pass::Rotate, Pass::LowRank, Pass::TileSparsity];
+    if rewriting.into_iter().any(|pass| options.has(pass)) {
+        return Ok((exact_product(matrix, x), None));
+    }
+    let clip = options.has(Pass::Clip).then_some(power);
+    let (product, codes) = exact_product_and_codes(matrix, x, limits.weight, clip)?;
+    Ok((product, Some(codes)))
 }
 
 /// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first

@@ -194,7 +194,7 @@ impl<'a> Assembly<'a> {
     ) -> Result<VerifiedProgram, CompileError> {
         self.graph.push_step(Action::MoveOut { from: result.buffer });
         let (buffers, symbols_max) = self.pool.place(self.chip, self.name, options.symbols_max)?;
-        let mut program = Program {
+        let program = Program {
             name: self.name.to_owned(),
             chip: self.chip.name.clone(),
             rows: self.chip.array.inputs,
@@ -206,8 +206,7 @@ impl<'a> Assembly<'a> {
             tables: self.tables,
             steps: Vec::new(),
         };
-        lay_out(&mut program, &self.graph, self.chip, options.batch);
-        VerifiedProgram::new(program, self.chip)
+        lay_out(program, &self.graph, self.chip, options.batch)
             .map_err(|violations| CompileError::PassBug { layer: self.name.to_owned(), violations })
     }
 }

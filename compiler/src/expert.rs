@@ -1,13 +1,13 @@
 //! One expert, `y = down · (silu(gate · x) * (up · x))`, as a program.
 
 use crate::assemble::Assembly;
-use crate::layer::{Inputs, Matrix};
+use crate::layer::{Inputs, Matrix, WithReport};
 use crate::options::check_chip;
 use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise};
 use crate::quantise::QuantisedRows;
 use crate::report::{LayerReport, snr_db};
 use crate::samples::{Samples, channel_power};
-use crate::stage::{Stage, exact_product, multiply};
+use crate::stage::{Stage, exact_product, exact_product_and_codes, multiply};
 use crate::{CompileError, CompileOptions};
 use litecore_kernels::codes;
 use litecore_types::chip::ChipDescription;
@@ -76,8 +76,11 @@ pub fn compile_expert(
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     // The samples must be numbers before anything is made of them.
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
-    let exact_gate = exact_product(gate, &samples.values);
-    let mut exact_up = exact_product(up, &samples.values);
+    let multiplied =
+        |matrix, x: &[f32], power: &[f32]| product_and_codes(matrix, x, limits, power, options);
+    let power = channel_power(&samples.values, width);
+    let (exact_gate, gate_codes) = multiplied(gate, &samples.values, &power)?;
+    let (mut exact_up, up_codes) = multiplied(up, &samples.values, &power)?;
     let mut exact_hidden = vec![0.0; exact_gate.len()];
     codes::swiglu(&exact_gate, &exact_up, &mut exact_hidden);
 
@@ -116,9 +119,9 @@ pub fn compile_expert(
     let [of_gate, of_up] = importance(&exact_gate, &exact_up, &down_weights, expert_width);
     let importance = Some(&of_gate[..]);
     let given = Inputs { codes: &x, channel_power: &power, importance, complex: false };
-    let lowered_gate = Stage::lower(chip, options, gate, given, &mut passes)?;
+    let lowered_gate = Stage::lower(chip, options, gate, given, gate_codes, &mut passes)?;
     let given = Inputs { importance: Some(&of_up), ..given };
-    let lowered_up = Stage::lower(chip, options, up, given, &mut passes)?;
+    let lowered_up = Stage::lower(chip, options, up, given, up_codes, &mut passes)?;
     let mut hidden = vec![0.0; exact_hidden.len()];
     codes::swiglu(lowered_gate.outcome(), lowered_up.outcome(), &mut hidden);
     let changed_h = match &change_h {
@@ -127,12 +130,12 @@ pub fn compile_expert(
     };
     let h = QuantisedRows::new(down_name, &changed_h, expert_width, limits.input)?;
     let hidden_power = channel_power(&changed_h, expert_width);
-    let (importance, complex) = (None, false);
-    let between = Inputs { codes: &h, channel_power: &hidden_power, importance, complex };
-    let lowered_down = Stage::lower(chip, options, down, between, &mut passes)?;
     // What f32 makes of both kinds of hidden vectors, in one pass over the weights.
     let both = [&hidden[..], &exact_hidden].concat();
-    let both = exact_product(plain_down, &both);
+    let (both, down_codes) = multiplied(plain_down, &both, &hidden_power)?;
+    let (importance, complex) = (None, false);
+    let between = Inputs { codes: &h, channel_power: &hidden_power, importance, complex };
+    let lowered_down = Stage::lower(chip, options, down, between, down_codes, &mut passes)?;
     let (exact_down, exact) = both.split_at(both.len() / 2);
 
     let mut reports = lowered_gate.reports(&exact_gate);
@@ -156,6 +159,24 @@ pub fn compile_expert(
     let program = assembly.finish(y, macs, options)?;
     let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
     Ok(CompiledExpert { program, report })
+}
+
+/// What f32 makes of some rows; and the codes of the matrix, made in the same pass over its weights,
+/// unless a pass may rewrite those before.
+fn product_and_codes(
+    matrix: Matrix<'_>,
+    x: &[f32],
+    limits: Limits,
+    power: &[f32],
+    options: &CompileOptions,
+) -> Result<(Vec<f32>, Option<WithReport>), CompileError> {
+    let rewriting = [Pass::Equalise, Pass::Fold, Pass::Rotate, Pass::LowRank, Pass::TileSparsity];
+    if rewriting.into_iter().any(|pass| options.has(pass)) {
+        return Ok((exact_product(matrix, x), None));
+    }
+    let clip = options.has(Pass::Clip).then_some(power);
+    let (product, codes) = exact_product_and_codes(matrix, x, limits.weight, clip)?;
+    Ok((product, Some(codes)))
 }
 
 /// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first

@@ -70,17 +70,25 @@ pub(crate) struct Inputs<'a> {
     pub(crate) complex: bool,
 }
 
-/// Lowers a matrix for inputs like the samples.
+/// A matrix as codes, and the report of what was clipped.
+pub(crate) type WithReport = (QuantisedMatrix, Option<PassReport>);
+
+/// Lowers a matrix for inputs like the samples; `ready` holds its codes where they were made before,
+/// with the same clipping.
 pub(crate) fn lower(
     chip: &ChipDescription,
     options: &CompileOptions,
     matrix: Matrix<'_>,
     inputs: Inputs<'_>,
+    ready: Option<WithReport>,
 ) -> Result<LoweredMatrix, CompileError> {
     let limit = chip.weight_limit();
     let mut passes = Vec::new();
     let clip = options.has(Pass::Clip).then_some(inputs.channel_power);
-    let (mut codes, clipped) = QuantisedMatrix::new(matrix, limit, clip)?;
+    let (mut codes, clipped) = match ready {
+        Some(ready) => ready,
+        None => QuantisedMatrix::new(matrix, limit, clip)?,
+    };
     passes.extend(clipped);
     passes.push(
         PassReport::new(Pass::Quantise, Some(matrix.name))
@@ -320,7 +328,7 @@ mod tests {
         let matrix = Matrix { name: "l", weights, outputs, inputs };
         let channel_power = &vec![1.0; inputs];
         let inputs = Inputs { codes, channel_power, importance: None, complex: false };
-        lower(chip, &CompileOptions::default(), matrix, inputs)
+        lower(chip, &CompileOptions::default(), matrix, inputs, None)
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) fn compile_matrix(
     let channel_power = channel_power(&changed_x, inputs);
     let given = Inputs { codes: &x, channel_power: &channel_power, importance: None, complex };
     let matrix = Matrix { weights: &changed_weights, ..matrix };
-    let stage = Stage::lower(chip, options, matrix, given, &mut passes)?;
+    let stage = Stage::lower(chip, options, matrix, given, None, &mut passes)?;
     let reports = stage.reports(&exact);
     let snr_db = snr_db(&exact, stage.outcome());
 

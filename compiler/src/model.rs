@@ -8,11 +8,10 @@ use litecore_model::names::{self, Part};
 use litecore_model::{ByteTokenizer, ExpertKey, ModelConfig, Tensor, Tokenizer, TokenizerError};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
-use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// The layer an expert is in, and which one it is there.
 pub type ExpertPlace = (u32, ExpertKey);
@@ -77,11 +76,10 @@ fn check_size(chip: &ChipDescription, config: &ModelConfig) -> Result<(), Compil
     Err(CompileError::TooLarge { layer, what, needed, limit: CODE_BYTES_MAX })
 }
 
-/// Weights that are in memory at a time, for each thread, so that small experts go in batches and a
-/// large one goes alone.
+/// Weights of experts in the making at a time, for each thread: beyond it no other is begun.
 const WEIGHTS_PER_THREAD: usize = 1 << 22;
 
-/// Most experts in a batch, for each thread.
+/// Most experts in the making at a time, for each thread.
 const EXPERTS_PER_THREAD: usize = 4;
 
 /// What compiling a model asks for and tells.
@@ -182,12 +180,9 @@ pub fn compile_model_to(
 /// Takes an expert that is done, and its record for a file.
 type Sink<'a> = dyn FnMut(ExpertPlace, CompiledExpert, Record) -> Result<(), CompileError> + 'a;
 
-/// An expert to be compiled, and its samples.
-type Order = (ExpertPlace, Vec<f32>);
-
-/// Compiles every expert, batch by batch, and hands them on in layer and key order.
+/// Compiles every expert and hands them on in layer and key order.
 ///
-/// While one batch is compiled, the one before it is handed on.
+/// An expert begins when there is room for one more; those that are done wait for their turn.
 fn compile_experts(
     request: &ModelRequest<'_>,
     tensors: &Pass<'_>,
@@ -200,45 +195,64 @@ fn compile_experts(
     let places = || (0..config.layers).flat_map(|layer| layer_places(config, layer));
     let total = places().count();
     let mut places = places();
-    let mut next_batch = || {
-        let mut batch: Vec<Order> = Vec::new();
-        let mut weights = 0;
-        while batch.len() < EXPERTS_PER_THREAD * threads && weights < WEIGHTS_PER_THREAD * threads {
-            let Some(place) = places.next() else { break };
-            // Samples are asked for here, so that their source need not be shared by threads.
-            batch.push((place, samples(place.0, place.1)));
-            let tier = &config.tiers[usize::from(place.1.tier)];
-            weights += usize::try_from(config.expert_parameters(tier)).unwrap_or(usize::MAX);
-        }
-        batch
+    let weights_of = |place: ExpertPlace| {
+        let tier = &config.tiers[usize::from(place.1.tier)];
+        usize::try_from(config.expert_parameters(tier)).unwrap_or(usize::MAX)
     };
-    let compile = |(place, samples): Order| {
+    let compile = |place: ExpertPlace, samples: Vec<f32>| {
         let source = ExpertSource::read(tensors, config, place, samples)?;
         let compiled = source.compile(chip, options)?;
+        tensors.give_back(source.into_tensors());
         let record = Record::new(&compiled.program, &compiled.report)?;
         Ok((place, compiled, record))
     };
-    let mut done = 0;
-    progress(done, total);
-    let mut batch = next_batch();
-    let mut compiled: Vec<Result<_, CompileError>> = Vec::new();
-    while !batch.is_empty() || !compiled.is_empty() {
-        let ready = std::mem::take(&mut compiled);
-        let following = next_batch();
-        let ordered = std::mem::replace(&mut batch, following);
-        // Within this scope, the sink stays on this thread and needs to be no other's.
-        rayon::in_place_scope(|scope| {
-            scope.spawn(|_| compiled = ordered.into_par_iter().map(compile).collect());
-            for compiled in ready {
-                let (place, compiled, record) = compiled?;
-                sink(place, compiled, record)?;
-                done += 1;
+    let (compile, (give, take)) = (&compile, mpsc::channel());
+    progress(0, total);
+    // Within this scope, the sink stays on this thread and needs to be no other's.
+    rayon::in_place_scope(|scope| {
+        let mut ready = BTreeMap::new();
+        let (mut started, mut weights) = (0, 0_usize);
+        let mut following = places.next();
+        for done in 0..total {
+            while let Some(place) = following {
+                let room = started - done < EXPERTS_PER_THREAD * threads
+                    && weights < WEIGHTS_PER_THREAD * threads;
+                if !room {
+                    break;
+                }
+                // Samples are asked for here, so that their source need not be shared by threads.
+                let (samples, give, turn) = (samples(place.0, place.1), give.clone(), started);
+                // Nobody takes it where another expert was at fault.
+                scope.spawn(move |_| _ = give.send((turn, compile(place, samples))));
+                started += 1;
+                weights = weights.saturating_add(weights_of(place));
+                following = places.next();
             }
-            Ok::<(), CompileError>(())
-        })?;
-        progress(done, total);
+            let compiled: Result<_, CompileError> = loop {
+                match ready.remove(&done) {
+                    Some(compiled) => break compiled,
+                    None => _ = next(&take).map(|(turn, compiled)| ready.insert(turn, compiled)),
+                }
+            };
+            let (place, compiled, record) = compiled?;
+            sink(place, compiled, record)?;
+            weights -= weights_of(place);
+            progress(done + 1, total);
+        }
+        Ok(())
+    })
+}
+
+/// The next result. A thread of the pool works on while it waits, as it may be the only one.
+fn next<T>(results: &mpsc::Receiver<T>) -> Option<T> {
+    if rayon::current_thread_index().is_none() {
+        return results.recv().ok();
     }
-    Ok(())
+    let result = results.try_recv().ok();
+    if result.is_none() {
+        rayon::yield_now();
+    }
+    result
 }
 
 /// The text of the tokenizer's file, where the model has a vocabulary of its own.
@@ -341,6 +355,10 @@ impl ExpertSource {
             name,
             samples,
         })
+    }
+
+    fn into_tensors(self) -> [Tensor; 3] {
+        [self.gate, self.up, self.down]
     }
 
     fn compile(

@@ -24,6 +24,29 @@ pub(crate) struct QuantisedMatrix {
     pub(crate) scales: Vec<f32>,
 }
 
+/// Rows that are looked at together.
+const BLOCK_ROWS: usize = 24;
+
+/// The scale of a row of weights, whose codes are written, and how it was clipped.
+fn quantise_row(
+    weights: &[f32],
+    limit: i32,
+    clip: Option<&[f32]>,
+    codes: &mut [i8],
+) -> Result<(f32, ClippedRow), NonFinite> {
+    let largest = codes::largest_magnitude(weights);
+    let clipped = clip.map_or_else(ClippedRow::default, |p| clip_level(weights, largest, p, limit));
+    let scale = match clipped.level {
+        None => codes::quantise_within(weights, largest, limit, codes)?,
+        Some(level) => {
+            let clamped: Vec<f32> =
+                weights.iter().map(|weight| weight.clamp(-level, level)).collect();
+            codes::quantise(&clamped, limit, codes)?
+        }
+    };
+    Ok((scale, clipped))
+}
+
 /// How many bits finer the second plane of codes up to `limit` is: its codes reach half as far.
 pub(crate) fn fine_bits(limit: i32) -> u8 {
     u8::try_from((limit + 1).ilog2()).unwrap_or(7).min(7)
@@ -51,25 +74,38 @@ impl QuantisedMatrix {
         limit: i32,
         clip: Option<&[f32]>,
     ) -> Result<(Self, Option<PassReport>), CompileError> {
+        Self::beside(matrix, limit, clip, &mut [], 0, |_, _| {})
+    }
+
+    /// The same, while `work` makes something of the weights of each block of rows, and of their part
+    /// of `made`, which has `per_row` elements for each row: while the rows are in the nearest caches.
+    ///
+    /// Errors: as there.
+    pub(crate) fn beside(
+        matrix: Matrix<'_>,
+        limit: i32,
+        clip: Option<&[f32]>,
+        made: &mut [f32],
+        per_row: usize,
+        work: impl Fn(&[f32], &mut [f32]) + Sync,
+    ) -> Result<(Self, Option<PassReport>), CompileError> {
         let Matrix { name, weights, outputs, inputs } = matrix;
         let mut codes = vec![0; weights.len()];
-        let rows = weights.par_chunks_exact(inputs).zip(codes.par_chunks_exact_mut(inputs));
-        let quantised: Vec<Result<(f32, ClippedRow), NonFinite>> = rows
-            .map(|(weights, codes)| {
-                let largest = codes::largest_magnitude(weights);
-                let clipped = clip
-                    .map_or_else(ClippedRow::default, |p| clip_level(weights, largest, p, limit));
-                let scale = match clipped.level {
-                    None => codes::quantise_within(weights, largest, limit, codes)?,
-                    Some(level) => {
-                        let clamped: Vec<f32> =
-                            weights.iter().map(|weight| weight.clamp(-level, level)).collect();
-                        codes::quantise(&clamped, limit, codes)?
-                    }
-                };
-                Ok((scale, clipped))
-            })
-            .collect();
+        let mut quantised: Vec<Result<(f32, ClippedRow), NonFinite>> =
+            vec![Ok(Default::default()); outputs];
+        let mut made: Vec<&mut [f32]> = made.chunks_mut((per_row * BLOCK_ROWS).max(1)).collect();
+        made.resize_with(outputs.div_ceil(BLOCK_ROWS), Default::default);
+        let blocks = weights
+            .par_chunks(inputs * BLOCK_ROWS)
+            .zip(codes.par_chunks_mut(inputs * BLOCK_ROWS))
+            .zip(quantised.par_chunks_mut(BLOCK_ROWS).zip(made));
+        blocks.for_each(|((weights, codes), (quantised, made))| {
+            work(weights, made);
+            let rows = weights.chunks_exact(inputs).zip(codes.chunks_exact_mut(inputs));
+            for ((weights, codes), quantised) in rows.zip(quantised) {
+                *quantised = quantise_row(weights, limit, clip, codes);
+            }
+        });
         let mut scales = Vec::with_capacity(outputs);
         let mut clipped = Vec::with_capacity(outputs);
         for (row, quantised) in quantised.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Experts of one shape share one schedule: it is laid out once, and each gets its own gains.
+//! Experts of one shape share one schedule: it is laid out and verified once, and each gets its own
+//! gains; codes, constants and gains are verified for each.
 //!
 //! When steps can start follows from shapes and the chip, never from weights or gains. So programs
 //! that are equal but for their codes, tables and gains have the same steps but for the gains.
@@ -6,7 +7,9 @@
 use crate::graph::{Graph, Node, TileRead, Work};
 use crate::schedule::schedule;
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::{Action, Buffer, Packing, Program, Step, TileId};
+use litecore_types::program::{
+    Action, Buffer, Packing, Program, Step, TileId, VerifiedLayout, VerifiedProgram, Violation,
+};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,8 +24,8 @@ struct Shape {
     nodes: Vec<Node>,
 }
 
-/// A shape, and the steps that were laid out for it.
-type LaidOut = (Shape, Arc<Vec<Step>>);
+/// A shape, and the layout that was found and verified for it.
+type LaidOut = (Shape, Arc<VerifiedLayout>);
 
 /// The shapes that were met last, the latest at the end.
 static LATEST: Mutex<Vec<LaidOut>> = Mutex::new(Vec::new());
@@ -30,16 +33,18 @@ static LATEST: Mutex<Vec<LaidOut>> = Mutex::new(Vec::new());
 /// How many shapes are remembered: a model has a few.
 const REMEMBERED: usize = 8;
 
-/// Fills in the steps of a program that has everything else.
+/// Fills in the steps of a program that has everything else, and has it verified.
+///
+/// Errors: what the verifier finds.
 pub(crate) fn lay_out(
-    program: &mut Program,
+    mut program: Program,
     graph: &Graph,
     chip: &ChipDescription,
     batch: Option<u64>,
-) {
+) -> Result<VerifiedProgram, Vec<Violation>> {
     let Some(gains) = gains(graph) else {
-        schedule(program, graph, chip, batch);
-        return;
+        schedule(&mut program, graph, chip, batch);
+        return VerifiedProgram::new(program, chip);
     };
     let shape = Shape {
         chip: chip.clone(),
@@ -49,25 +54,27 @@ pub(crate) fn lay_out(
         packings: program.tiles.iter().map(|tile| tile.packing).collect(),
         nodes: graph.nodes.iter().map(without_gains).collect(),
     };
-    if let Some(steps) = known(&shape) {
-        program.steps = steps.iter().map(|step| with_gain(step, &gains)).collect();
-        return;
+    if let Some(layout) = known(&shape) {
+        program.steps = layout.steps().iter().map(|step| with_gain(step, &gains)).collect();
+        return layout.verify(program);
     }
-    schedule(program, graph, chip, batch);
+    schedule(&mut program, graph, chip, batch);
+    let (verified, layout) = VerifiedLayout::new(program, chip)?;
     let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
     if latest.len() >= REMEMBERED {
         latest.remove(0);
     }
-    latest.push((shape, Arc::new(program.steps.clone())));
+    latest.push((shape, Arc::new(layout)));
+    Ok(verified)
 }
 
-fn known(shape: &Shape) -> Option<Arc<Vec<Step>>> {
+fn known(shape: &Shape) -> Option<Arc<VerifiedLayout>> {
     let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
     let found = latest.iter().rposition(|(other, _)| other == shape)?;
     let entry = latest.remove(found);
-    let steps = Arc::clone(&entry.1);
+    let layout = Arc::clone(&entry.1);
     latest.push(entry);
-    Some(steps)
+    Some(layout)
 }
 
 /// The shift and the accumulators' shift of a read.
@@ -160,8 +167,8 @@ mod tests {
     fn a_second_program_of_a_shape_gets_the_steps_it_would_have_got_alone() {
         let chip = builtin("tiny-4").expect("shipped");
         for gains in [[(7, 1), (6, 0)], [(9, 2), (7, 0)], [(7, 1), (6, 0)]] {
-            let (mut shared, mut alone) = (program(&chip), program(&chip));
-            lay_out(&mut shared, &graph(gains), &chip, None);
+            let mut alone = program(&chip);
+            let shared = lay_out(program(&chip), &graph(gains), &chip, None).expect("sound");
             schedule(&mut alone, &graph(gains), &chip, None);
             assert!(alone.steps.len() > 6);
             assert_eq!(shared.steps, alone.steps);

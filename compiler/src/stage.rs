@@ -3,10 +3,10 @@
 use crate::CompileError;
 use crate::approximate::{Approximation, approximate};
 use crate::assemble::{Assembly, Codes, Floats};
-use crate::layer::{Inputs, LoweredMatrix, Matrix, lower};
+use crate::layer::{Inputs, LoweredMatrix, Matrix, WithReport, lower};
 use crate::options::CompileOptions;
 use crate::passes::PassReport;
-use crate::quantise::QuantisedRows;
+use crate::quantise::{QuantisedMatrix, QuantisedRows};
 use crate::report::MatrixReport;
 use crate::samples::channel_power;
 use crate::tile::TileGrid;
@@ -23,25 +23,27 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Lowers a checked matrix; `passes` learns what became of it.
+    /// Lowers a checked matrix; `passes` learns what became of it. `ready` holds its codes where they
+    /// were made before, which is for matrices that no approximation replaces.
     pub(crate) fn lower(
         chip: &ChipDescription,
         options: &CompileOptions,
         matrix: Matrix<'_>,
         inputs: Inputs<'_>,
+        ready: Option<WithReport>,
         passes: &mut Vec<PassReport>,
     ) -> Result<Self, CompileError> {
         let (name, power) = (matrix.name, inputs.channel_power);
         let grid =
             TileGrid::new(matrix.outputs, matrix.inputs, chip.tile_inputs(), chip.tile_outputs());
-        let lower = |matrix, inputs, passes: &mut Vec<PassReport>| {
-            let mut lowered = lower(chip, options, matrix, inputs)?;
+        let lower = |matrix, inputs, ready, passes: &mut Vec<PassReport>| {
+            let mut lowered = lower(chip, options, matrix, inputs, ready)?;
             passes.append(&mut lowered.passes);
             Ok::<_, CompileError>(lowered)
         };
         match approximate(options, name, matrix.weights, power, grid, passes) {
             Approximation::One(weights) => {
-                let inner = lower(Matrix { weights: &weights, ..matrix }, inputs, passes)?;
+                let inner = lower(Matrix { weights: &weights, ..matrix }, inputs, ready, passes)?;
                 Ok(Self { inner, outer: None })
             }
             Approximation::Two(factors) => {
@@ -54,7 +56,7 @@ impl Stage {
                     inputs: matrix.inputs,
                 };
                 // The outputs of the inner matrix are not the layer's.
-                let inner = lower(inner, Inputs { importance: None, ..inputs }, passes)?;
+                let inner = lower(inner, Inputs { importance: None, ..inputs }, None, passes)?;
                 let limit = chip.input_limit();
                 let middle = QuantisedRows::new(&names[1], &inner.outcome, rank, limit)?;
                 let power = channel_power(&inner.outcome, rank);
@@ -67,7 +69,7 @@ impl Stage {
                     outputs: matrix.outputs,
                     inputs: rank,
                 };
-                let outer = lower(outer, between, passes)?;
+                let outer = lower(outer, between, None, passes)?;
                 Ok(Self { inner, outer: Some(outer) })
             }
         }
@@ -128,6 +130,29 @@ pub(crate) fn exact_product(matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let packed = PackedMatrix::from_rows(x, rows, inputs);
     let mut turned = vec![0.0; outputs * rows];
     s2::product(weights, &packed, &mut turned);
+    turned_back(&turned, rows, outputs)
+}
+
+/// [`exact_product`], and the codes of the matrix, in one pass over the weights.
+///
+/// Errors: the first weight that is not finite.
+pub(crate) fn exact_product_and_codes(
+    matrix: Matrix<'_>,
+    x: &[f32],
+    limit: i32,
+    clip: Option<&[f32]>,
+) -> Result<(Vec<f32>, WithReport), CompileError> {
+    let Matrix { outputs, inputs, .. } = matrix;
+    let rows = x.len() / inputs;
+    let packed = PackedMatrix::from_rows(x, rows, inputs);
+    let mut turned = vec![0.0; outputs * rows];
+    let multiply = |weights: &[f32], part: &mut [f32]| s2::product(weights, &packed, part);
+    let codes = QuantisedMatrix::beside(matrix, limit, clip, &mut turned, rows, multiply)?;
+    Ok((turned_back(&turned, rows, outputs), codes))
+}
+
+/// From outputs × rows to rows × outputs.
+fn turned_back(turned: &[f32], rows: usize, outputs: usize) -> Vec<f32> {
     let mut y = vec![0.0; rows * outputs];
     for (output, of_output) in turned.chunks_exact(rows).enumerate() {
         for (row, value) in of_output.iter().enumerate() {

@@ -6,7 +6,7 @@ use litecore_compiler::{CompileOptions, compile_expert, compile_linear};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
     Action, BufferId, ElementKind, Packing, Program, Step, StepIndex, Symbols, TableId, TileId,
-    VerifiedProgram, Violation,
+    VerifiedLayout, VerifiedProgram, Violation,
 };
 use problem::{SampleExpert, chip, normals};
 
@@ -26,8 +26,12 @@ fn violations(chip: &ChipDescription, program: Program) -> Vec<Violation> {
 /// The violations after some damage to the good program.
 fn after(damage: impl FnOnce(&mut Program)) -> Vec<Violation> {
     let (chip, mut program) = good();
+    let (_, layout) = VerifiedLayout::new(program.clone(), &chip).expect("good");
     damage(&mut program);
-    violations(&chip, program)
+    let found = violations(&chip, program.clone());
+    // The way by a layout that is known finds the same, whatever the damage.
+    assert_eq!(layout.verify(program), Err(found.clone()));
+    found
 }
 
 /// The position of the `nth` step that is like this.
@@ -69,6 +73,46 @@ fn the_undamaged_program_is_admitted() {
     let (chip, program) = good();
     assert_eq!(program.tiles.len(), 4);
     assert_eq!(VerifiedProgram::new(program, &chip).map(|_| ()), Ok(()));
+}
+
+#[test]
+fn a_program_of_a_known_layout_is_admitted_with_its_own_codes_and_gains() {
+    let (chip, program) = good();
+    let (verified, layout) = VerifiedLayout::new(program.clone(), &chip).expect("good");
+    assert_eq!(*verified, program);
+    let mut other = program.clone();
+    other.name = "other".to_owned();
+    other.tiles[1].codes.fill(-3);
+    other.tables[0].fill(0.5);
+    for step in &mut other.steps {
+        if let Action::Stream { shift, accumulate_shift, .. } = &mut step.action {
+            (*shift, *accumulate_shift) = (*shift + 1, 2);
+        }
+    }
+    let found = layout.verify(other.clone()).expect("sound");
+    assert_eq!(Ok(&found), VerifiedProgram::new(other.clone(), &chip).as_ref());
+    assert_eq!(*found, other);
+    // Another layout is no fault: it is looked at as a whole.
+    let mut longer = program.clone();
+    longer.symbols_max = 7;
+    assert!(layout.verify(longer).is_ok());
+    // Codes of one tile, a constant, and gains that are out of range are found.
+    let mut bad = program.clone();
+    bad.tiles[2].codes[5] = i8::MIN;
+    assert_has!(layout.verify(bad).expect_err("code"), Violation::CodeRange { .. });
+    let mut bad = program.clone();
+    bad.tables[0][1] = f32::NAN;
+    assert_has!(layout.verify(bad).expect_err("constant"), Violation::NonFiniteConstant { .. });
+    for gain in [(99, 0), (6, 60), (6, 27)] {
+        let mut bad = program.clone();
+        let stream = position(&bad, 3, is_stream);
+        if let Action::Stream { shift, accumulate_shift, .. } = &mut bad.steps[stream].action {
+            (*shift, *accumulate_shift) = gain;
+        }
+        let expected = VerifiedProgram::new(bad.clone(), &chip).map(|_| ());
+        assert!(expected.is_err(), "{gain:?}");
+        assert_eq!(layout.verify(bad).map(|_| ()), expected);
+    }
 }
 
 #[test]

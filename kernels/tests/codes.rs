@@ -216,3 +216,15 @@ fn reading_errors_weigh_symbols_and_count_what_is_cut_off() {
     assert_eq!(errors.beyond, [0.0, 256.0 + 32.0, 49.0 + 40.5]);
     assert_eq!(errors.clipped, 2);
 }
+
+#[test]
+fn squares_are_added_place_by_place() {
+    // Longer than any vector, so that whole vectors and the rest are there.
+    let x: Vec<f32> = (0..37_u8).map(|at| f32::from(at) - 18.0).collect();
+    let mut sums = vec![0.25; x.len()];
+    codes::add_squares(&x, &mut sums);
+    codes::add_squares(&x, &mut sums);
+    for (x, sum) in x.iter().zip(&sums) {
+        assert_eq!(sum.to_bits(), (2.0 * x * x + 0.25).to_bits());
+    }
+}

@@ -149,10 +149,17 @@ impl Record {
     }
 
     fn encode(program: &Program, report: &LayerReport) -> Result<Self, ArtifactProblem> {
+        // More than steps take, so that the text is not moved while it grows.
+        let mut metadata = Vec::with_capacity(STEP_BYTES * program.steps.len());
         let (program, report) = (ProgramRepr::new(program), ReportRepr::new(report));
-        Ok(Self { metadata: encode(&ExpertRepr { program, report })? })
+        serde_json::to_writer(&mut metadata, &ExpertRepr { program, report })
+            .map_err(|source| ArtifactProblem::Unencodable { source })?;
+        Ok(Self { metadata })
     }
 }
+
+/// Bytes of text that few steps are longer than.
+const STEP_BYTES: usize = 256;
 
 fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index {
     Index {

@@ -224,9 +224,7 @@ pub(crate) fn column_powers(weights: &[f32], columns: usize) -> Vec<f64> {
     for rows in weights.chunks(columns * 64) {
         sums.fill(0.0);
         for row in rows.chunks_exact(columns) {
-            for (sum, weight) in sums.iter_mut().zip(row) {
-                *sum += weight * weight;
-            }
+            codes::add_squares(row, &mut sums);
         }
         for (power, sum) in powers.iter_mut().zip(&sums) {
             *power += f64::from(*sum);

@@ -68,6 +68,15 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
     squares_on(Isa::detected(), x)
 }
 
+/// Adds the square of each element to the sum at its place.
+///
+/// Panics: if the lengths differ.
+/// Exact: bit-exact.
+pub fn add_squares(x: &[f32], sums: &mut [f32]) {
+    assert_eq!(x.len(), sums.len(), "one sum per value");
+    add_squares_on(Isa::detected(), x, sums);
+}
+
 /// The squared errors of codes that reach to `level`, each times its element of `power`.
 ///
 /// `code = clamp(round_ties_even(x · (limit / level)), ±limit)`, `error = x − code · (level / limit)`.
@@ -78,6 +87,7 @@ pub fn squared_code_error(x: &[f32], power: &[f32], limit: i32, level: f32) -> f
 }
 
 on_every_isa! { fn squares_on(x: &[f32]) -> f32 = squares_body; }
+on_every_isa! { fn add_squares_on(x: &[f32], sums: &mut [f32]) = add_squares_body; }
 on_every_isa! {
     fn code_error_on(x: &[f32], power: &[f32], limit: f32, level: f32) -> f64 = code_error_body;
 }
@@ -95,6 +105,13 @@ fn squares_body(x: &[f32]) -> f32 {
         *sum += value * value;
     }
     sums.iter().sum()
+}
+
+#[inline(always)]
+fn add_squares_body(x: &[f32], sums: &mut [f32]) {
+    for (sum, value) in sums.iter_mut().zip(x) {
+        *sum += value * value;
+    }
 }
 
 #[inline(always)]

@@ -27,17 +27,23 @@ const BLOCK: usize = 1024;
 /// The bits that are all set in what is not finite.
 const EXPONENT: u32 = 0x7f80_0000;
 
+/// The lowest of them.
+const LOWEST_EXPONENT: u32 = 0x0080_0000;
+
 impl Decoder {
     /// A decoder of so many elements; nothing for a type that is not supported.
-    pub(super) fn new(dtype: Dtype, elements: usize) -> Option<Self> {
+    ///
+    /// They go to the memory of `out`, whatever it holds.
+    pub(super) fn new(dtype: Dtype, elements: usize, mut out: Vec<f32>) -> Option<Self> {
         let kind = match dtype {
             Dtype::F32 => Kind::F32,
             Dtype::BF16 => Kind::Bf16,
             Dtype::F16 => Kind::F16,
             _ => return None,
         };
-        let (out, begun) = (Vec::with_capacity(elements), Vec::with_capacity(4));
-        Some(Self { kind, out, begun, finite: true })
+        out.clear();
+        out.reserve_exact(elements);
+        Some(Self { kind, out, begun: Vec::with_capacity(4), finite: true })
     }
 
     /// Takes the next bytes.
@@ -86,8 +92,10 @@ impl Decoder {
                 block.convert_to_f32_slice(&mut self.out[before..]);
             }
         }
-        let is_not = |value: &f32| u32::from(value.to_bits() & EXPONENT == EXPONENT);
-        self.finite &= self.out[before..].iter().fold(0, |any, value| any | is_not(value)) == 0;
+        // Counting on from an exponent of all ones sets the sign.
+        let marked = |value: &f32| (value.to_bits() & EXPONENT).wrapping_add(LOWEST_EXPONENT);
+        let any = self.out[before..].iter().fold(0, |any, value| any | marked(value));
+        self.finite &= any >> 31 == 0;
     }
 }
 
@@ -100,17 +108,18 @@ mod tests {
         let values: Vec<f32> = (0..3000_u16).map(|at| f32::from(at) / 8.0 - 100.0).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         for part in [1, 3, 4, 1000, bytes.len()] {
-            let mut decoder = Decoder::new(Dtype::F32, values.len()).expect("supported");
+            let mut decoder =
+                Decoder::new(Dtype::F32, values.len(), vec![7.0; 5]).expect("supported");
             bytes.chunks(part).for_each(|part| decoder.push(part));
             assert_eq!(decoder.finish(), (values.clone(), true));
         }
         let halves: Vec<u8> =
             values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
-        let mut decoder = Decoder::new(Dtype::F16, values.len()).expect("supported");
+        let mut decoder = Decoder::new(Dtype::F16, values.len(), Vec::new()).expect("supported");
         halves.chunks(7).for_each(|part| decoder.push(part));
         let expected = values.iter().map(|value| f16::from_f32(*value).to_f32()).collect();
         assert_eq!(decoder.finish(), (expected, true));
-        assert!(Decoder::new(Dtype::I32, 1).is_none());
+        assert!(Decoder::new(Dtype::I32, 1, Vec::new()).is_none());
     }
 
     #[test]
@@ -122,7 +131,7 @@ mod tests {
             (Dtype::F16, f16::NAN.to_le_bytes().to_vec()),
         ] {
             for before in [0, 1, 1500] {
-                let mut decoder = Decoder::new(dtype, before + 2).expect("supported");
+                let mut decoder = Decoder::new(dtype, before + 2, Vec::new()).expect("supported");
                 decoder.push(&vec![0; before * bytes.len()]);
                 decoder.push(&bytes);
                 decoder.push(&vec![0; bytes.len()]);

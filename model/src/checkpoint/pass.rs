@@ -23,11 +23,13 @@ pub struct Pass<'c> {
     checkpoint: &'c Checkpoint,
     /// By their place in the manifest.
     shards: Mutex<BTreeMap<usize, Arc<OpenShard>>>,
+    /// Memory of tensors that nobody needs any more.
+    spare: Mutex<Vec<Vec<f32>>>,
 }
 
 impl<'c> Pass<'c> {
     pub(super) fn new(checkpoint: &'c Checkpoint) -> Self {
-        Self { checkpoint, shards: Mutex::default() }
+        Self { checkpoint, shards: Mutex::default(), spare: Mutex::default() }
     }
 
     /// A tensor, widened to `f32` exactly.
@@ -43,6 +45,14 @@ impl<'c> Pass<'c> {
             Ok(None) => self.checkpoint.tensor_f32(name),
             Err(error) => Err(self.checkpoint.tensor_f32(name).err().unwrap_or(error)),
         }
+    }
+
+    /// Takes back tensors that nobody needs any more: their memory serves the next ones.
+    ///
+    /// Fresh memory costs as much as reading what goes there: the system has to clear it first.
+    pub fn give_back(&self, tensors: impl IntoIterator<Item = Tensor>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.extend(tensors.into_iter().map(|tensor| tensor.data));
     }
 
     /// Reads what no tensor asked for, and checks the digests.
@@ -61,7 +71,7 @@ impl<'c> Pass<'c> {
         let of_tier = all.filter(|(_, entry)| manifest.belongs(spec, entry));
         for (index, entry) in self.checkpoint.hint(spec).into_iter().chain(of_tier) {
             let Some(shard) = self.shard(index, entry)? else { return Ok(None) };
-            if let Some(tensor) = shard.tensor(spec)? {
+            if let Some(tensor) = shard.tensor(spec, &self.spare)? {
                 return Ok(Some(tensor));
             }
         }
@@ -117,9 +127,15 @@ impl OpenShard {
     }
 
     /// A tensor widened to `f32`, or nothing if the shard does not hold it.
-    fn tensor(&self, spec: &TensorSpec) -> Result<Option<Tensor>, CheckpointError> {
+    fn tensor(
+        &self,
+        spec: &TensorSpec,
+        spare: &Mutex<Vec<Vec<f32>>>,
+    ) -> Result<Option<Tensor>, CheckpointError> {
         let Some(info) = self.header.info(&spec.name) else { return Ok(None) };
-        let mut widening = Widening::begin(self.pieces.file(), spec, info)?;
+        let room = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let file = self.pieces.file();
+        let mut widening = Widening::begin(file, spec, info, room.unwrap_or_default())?;
         let (start, end) = info.data_offsets;
         let range = self.data_start + start as u64..self.data_start + end as u64;
         self.pieces.read(range, &mut |part| widening.push(part))?;

@@ -59,7 +59,7 @@ impl Shard {
     /// A tensor widened to `f32`, or nothing if the shard does not hold it.
     pub(super) fn tensor(&self, spec: &TensorSpec) -> Result<Option<Tensor>, CheckpointError> {
         let Some(info) = self.header.info(&spec.name) else { return Ok(None) };
-        let mut widening = Widening::begin(&self.file, spec, info)?;
+        let mut widening = Widening::begin(&self.file, spec, info, Vec::new())?;
         widening.push(self.data(info));
         widening.finish().map(Some)
     }
@@ -107,11 +107,14 @@ pub(super) struct Widening<'a> {
 }
 
 impl<'a> Widening<'a> {
+    /// The elements go to the memory of `room`, whatever it holds.
+    ///
     /// Errors: another shape than the model's, or a type that is not supported.
     pub(super) fn begin(
         file: &'a Path,
         spec: &'a TensorSpec,
         info: &TensorInfo,
+        room: Vec<f32>,
     ) -> Result<Self, CheckpointError> {
         if info.shape != spec.shape {
             return Err(CheckpointError::TensorShape {
@@ -123,7 +126,7 @@ impl<'a> Widening<'a> {
         }
         // The header's offsets fit its shapes, and the file has the bytes for them.
         let elements = info.shape.iter().product();
-        match Decoder::new(info.dtype, elements) {
+        match Decoder::new(info.dtype, elements, room) {
             Some(decoder) => Ok(Self { file, spec, decoder }),
             None => Err(CheckpointError::TensorDtype {
                 file: file.to_owned(),

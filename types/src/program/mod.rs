@@ -32,7 +32,7 @@ pub use order::{Finished, Lane};
 pub use packing::Packing;
 pub use symbols::Symbols;
 pub use text::ParseProgramError;
-pub use verify::VerifiedProgram;
+pub use verify::{VerifiedLayout, VerifiedProgram};
 pub use violation::Violation;
 
 use std::fmt;

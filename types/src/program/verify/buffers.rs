@@ -14,7 +14,7 @@ const REGIONS_MAX: usize = 1 << 22;
 const VISITS_MAX: usize = 1 << 24;
 
 /// The largest sum that an accumulator holds.
-const WIDEST: u64 = i32::MAX as u64;
+pub(super) const WIDEST: u64 = i32::MAX as u64;
 
 /// What a step does to a part of a buffer.
 struct Access {
@@ -31,6 +31,8 @@ struct History {
     readers: Vec<(u32, StepIndex)>,
     /// The largest magnitude its accumulators may hold.
     worst: u64,
+    /// The readings that were added up to it.
+    terms: u64,
 }
 
 impl Verifier<'_> {
@@ -157,7 +159,9 @@ impl Verifier<'_> {
         let buffer = access.buffer;
         let mut over = 0;
         for region in regions.of(&access.area) {
-            let sum = &mut regions.state(region).worst;
+            let History { worst: sum, terms, .. } = regions.state(region);
+            *terms = if first { 1 } else { *terms + 1 };
+            self.terms_max = self.terms_max.max(*terms);
             // What is added to sums that overflow already is not the fault of this step.
             let before = if first { 0 } else { *sum };
             *sum = before.saturating_add(added);

@@ -29,20 +29,24 @@
 
 mod banks;
 mod buffers;
+mod layout;
 mod operands;
+
+pub use layout::VerifiedLayout;
 
 use super::{
     Action, BufferId, Finished, Program, Step, StepIndex, Symbols, TableId, TileId, Violation,
 };
 use crate::chip::{ChipDescription, Readout};
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// A program that passed the verifier for one chip model. Only such a program can be loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedProgram {
     program: Program,
     /// For each step, the lowest first symbol of it and of all steps behind it: ascending.
-    reach: Vec<u64>,
+    reach: Arc<[u64]>,
 }
 
 impl VerifiedProgram {
@@ -50,7 +54,14 @@ impl VerifiedProgram {
     ///
     /// Errors: every violation, in step order, ahead of anything a device would refuse.
     pub fn new(program: Program, chip: &ChipDescription) -> Result<Self, Vec<Violation>> {
-        let violations = Verifier::new(&program, chip).run();
+        Self::with_terms(program, chip).map(|(verified, _)| verified)
+    }
+
+    /// Likewise, and how many readings an accumulator adds up at most.
+    fn with_terms(program: Program, chip: &ChipDescription) -> Result<(Self, u64), Vec<Violation>> {
+        let mut verifier = Verifier::new(&program, chip);
+        verifier.run();
+        let Verifier { violations, terms_max, .. } = verifier;
         if !violations.is_empty() {
             return Err(violations);
         }
@@ -58,7 +69,7 @@ impl VerifiedProgram {
         for index in (1..reach.len()).rev() {
             reach[index - 1] = reach[index - 1].min(reach[index]);
         }
-        Ok(Self { program, reach })
+        Ok((Self { program, reach: reach.into() }, terms_max))
     }
 
     /// The steps up to the last one that a run of so many symbols has work for. Some of them may
@@ -82,14 +93,16 @@ struct Verifier<'a> {
     chip: &'a ChipDescription,
     violations: Vec<Violation>,
     finished: Finished,
+    /// The most readings that any accumulator adds up.
+    terms_max: u64,
 }
 
 impl<'a> Verifier<'a> {
     fn new(program: &'a Program, chip: &'a ChipDescription) -> Self {
-        Self { program, chip, violations: Vec::new(), finished: Finished::default() }
+        Self { program, chip, violations: Vec::new(), finished: Finished::default(), terms_max: 0 }
     }
 
-    fn run(mut self) -> Vec<Violation> {
+    fn run(&mut self) {
         self.check_header();
         self.check_tiles();
         self.check_constants();
@@ -105,7 +118,6 @@ impl<'a> Verifier<'a> {
             self.check_banks();
             self.check_buffers();
         }
-        self.violations
     }
 
     fn check_header(&mut self) {

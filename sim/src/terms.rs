@@ -72,11 +72,13 @@ pub enum Term {
     Polarization,
     /// Light that comes a second time, after two reflections.
     Reflection,
+    /// What is left of the weights held before.
+    Settling,
 }
 
 impl Term {
     /// Every term: the dynamic ones, then those that are static or partly so.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Shot,
         Self::Receiver,
         Self::Dark,
@@ -110,6 +112,7 @@ impl Term {
         Self::Crossing,
         Self::Polarization,
         Self::Reflection,
+        Self::Settling,
     ];
 
     /// The name in options and reports.
@@ -148,11 +151,13 @@ impl Term {
             Self::Crossing => "crossing",
             Self::Polarization => "polarization",
             Self::Reflection => "reflection",
+            Self::Settling => "settling",
         }
     }
 
     /// What its strength means: static or for each symbol, absolute or relative, for each cell or
     /// output, and the keys of the chip description that set it.
+    #[allow(clippy::too_many_lines, reason = "a line or two for each term")]
     pub fn help(self) -> &'static str {
         match self {
             Self::Shot => {
@@ -252,6 +257,10 @@ impl Term {
             Self::Reflection => {
                 "static, per cell; relative: path.back_reflection_db, a phase for each \
                  laser.wavelength_nm"
+            }
+            Self::Settling => {
+                "static per tile, per cell; relative to the step from the weight held before: \
+                 cell.settling_residual"
             }
         }
     }

@@ -118,11 +118,8 @@ impl<'a> Forms<'a> {
                 square(chip.modulator.transfer_error.value()) * self.curves()[0] * self.weights
             }
             Term::Dead => cell.dead_fraction.value() * self.signal,
-            Term::Stuck => {
-                let stuck = square(f64::from(chip.weight_limit())) / 3.0;
-                let share = 1.0 + stuck / self.statistics.mean_square_weight;
-                cell.stuck_fraction.value() * share * self.signal
-            }
+            Term::Stuck => cell.stuck_fraction.value() * self.another_weight(),
+            Term::Settling => square(cell.settling_residual.value()) * self.another_weight(),
             Term::Skew if !self.packing.drives_quadrature() => 0.0,
             Term::ReceiverSkew if !self.packing.reads_quadrature() => 0.0,
             Term::Skew => skew_error(chip, chip.modulator.iq_skew_s.value()) * self.signal,
@@ -132,6 +129,12 @@ impl<'a> Forms<'a> {
             Term::Reflection => fold::reflected_power(chip) * self.field,
             Term::Ring | Term::Levels | Term::Write | Term::Aging => self.cell_kind(term),
         }
+    }
+
+    /// The error of cells that all hold a random weight instead of their own.
+    fn another_weight(&self) -> f64 {
+        let limit = f64::from(self.chip.weight_limit());
+        (1.0 + limit * limit / 3.0 / self.statistics.mean_square_weight) * self.signal
     }
 
     /// Terms that are drawn for each symbol, each alone.

@@ -73,6 +73,7 @@ impl Forms<'_> {
             | Term::Crosstalk
             | Term::Heating
             | Term::Stuck
+            | Term::Settling
             | Term::Ring
             | Term::Levels
             | Term::Write

@@ -23,6 +23,28 @@ pub(super) struct Cells {
     im: Vec<f32>,
     /// Cells that hold a weight of their own, in codes; ascending.
     fixed: Vec<(usize, f32, f32)>,
+    before: Option<Before>,
+}
+
+/// The weights that were held before, of which something is left.
+struct Before {
+    residual: f32,
+    /// In codes, row-major.
+    weights: Vec<(f32, f32)>,
+}
+
+impl Before {
+    /// Random weights: which tile a bank held is a matter of what else runs on the card.
+    fn draw(origin: Origin<'_>, packing: Packing) -> Option<Self> {
+        let residual = origin.strength(Term::Settling, origin.chip.cell.settling_residual.value());
+        let held = origin.chip.array.dataflow == Dataflow::WeightStationary;
+        let weights = || {
+            numbers_of_cells(origin)
+                .map(|cell| random_weight(origin, packing, ["held_re", "held_im"], cell))
+        };
+        (held && residual > 0.0)
+            .then(|| Self { residual: single(residual), weights: weights().collect() })
+    }
 }
 
 impl Cells {
@@ -41,7 +63,9 @@ impl Cells {
         let reflection = origin.strength(Term::Reflection, reflected_power(origin.chip));
         let fixed = fixed_cells(origin, packing);
         let strengths = [amplitude, phase, drift, splitter, polarization, reflection];
-        if fixed.is_empty() && strengths.iter().all(|&strength| strength <= 0.0) {
+        let before = Before::draw(origin, packing);
+        let exact = strengths.iter().all(|&strength| strength <= 0.0);
+        if fixed.is_empty() && before.is_none() && exact {
             return None;
         }
         let count = origin.chip.array.inputs * origin.columns;
@@ -83,7 +107,7 @@ impl Cells {
                 (*re, *im) = (*re + *re * g_re - *im * g_im, *im + *re * g_im + *im * g_re);
             }
         }
-        Some(Self { re, im, fixed })
+        Some(Self { re, im, fixed, before })
     }
 
     /// The factors alone, zero for dead cells: where what a cell turns is no weight of its own.
@@ -97,6 +121,13 @@ impl Cells {
     /// Turns programmed weights, from `first` on in the array, into effective ones.
     pub(super) fn apply(&self, first: usize, re: &mut [f32], im: &mut [f32]) {
         let cells = first..first + re.len();
+        if let Some(Before { residual, weights }) = &self.before {
+            for ((re, im), &(b_re, b_im)) in
+                re.iter_mut().zip(&mut *im).zip(&weights[cells.clone()])
+            {
+                (*re, *im) = (*re + residual * (b_re - *re), *im + residual * (b_im - *im));
+            }
+        }
         let from = self.fixed.partition_point(|&(cell, _, _)| cell < cells.start);
         for &(cell, w_re, w_im) in self.fixed[from..].iter().take_while(|f| f.0 < cells.end) {
             (re[cell - first], im[cell - first]) = (w_re, w_im);
@@ -232,21 +263,34 @@ fn fixed_cells(origin: Origin<'_>, packing: Packing) -> Vec<(usize, f32, f32)> {
     let fails = |term: Term, fraction: f64, cell: u64| {
         fraction > 0.0 && unit(root.key(term.name(), cell)) < fraction
     };
-    let limit = f64::from(chip.weight_limit());
-    let (columns, all) = (origin.columns, chip.array.outputs);
-    (0..chip.array.inputs * columns)
-        .filter_map(|place| {
-            let cell = (place / columns * all + place % columns) as u64;
+    numbers_of_cells(origin)
+        .enumerate()
+        .filter_map(|(place, cell)| {
             if fails(Term::Dead, dead, cell) {
                 return Some((place, 0.0, 0.0));
             }
             fails(Term::Stuck, stuck, cell).then(|| {
-                let weight = |label| single(limit * (2.0 * unit(root.key(label, cell)) - 1.0));
-                let im = if packing.weights_per_cell() == 2 { weight("stuck_im") } else { 0.0 };
-                (place, weight("stuck_re"), im)
+                let (re, im) = random_weight(origin, packing, ["stuck_re", "stuck_im"], cell);
+                (place, re, im)
             })
         })
         .collect()
+}
+
+/// The number of each realised cell in the whole array, row-major.
+fn numbers_of_cells(origin: Origin<'_>) -> impl Iterator<Item = u64> {
+    let (rows, all) = (origin.chip.array.inputs as u64, origin.chip.array.outputs as u64);
+    let columns = origin.columns as u64;
+    (0..rows).flat_map(move |row| (0..columns).map(move |column| row * all + column))
+}
+
+/// A weight of a cell, in codes, of which any is as likely; the second part is zero where a cell has but
+/// one.
+fn random_weight(origin: Origin<'_>, packing: Packing, names: [&str; 2], cell: u64) -> (f32, f32) {
+    let root = origin.seed.branch("cell", u64::from(origin.array));
+    let limit = f64::from(origin.chip.weight_limit());
+    let [re, im] = names.map(|name| single(limit * (2.0 * unit(root.key(name, cell)) - 1.0)));
+    (re, if packing.weights_per_cell() == 2 { im } else { 0.0 })
 }
 
 /// A key as a number from zero to one.

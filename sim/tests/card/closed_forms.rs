@@ -365,7 +365,7 @@ fn special_chip(term: Term, changes: &[(&str, &str)]) -> ChipDescription {
 }
 
 /// Strengths at which each term stands clear of rounding, and small enough for first order.
-const STRENGTHS: [(Term, &[(&str, &str)]); 33] = [
+const STRENGTHS: [(Term, &[(&str, &str)]); 34] = [
     (Term::Shot, &[]),
     (Term::Receiver, &[]),
     (Term::Dark, &[("receiver.dark_current_a", "1.0e-4")]),
@@ -408,6 +408,7 @@ const STRENGTHS: [(Term, &[(&str, &str)]); 33] = [
         &[("path.polarization_extinction_db", "15"), ("path.polarization_residual", "1.0")],
     ),
     (Term::Reflection, &[("path.back_reflection_db", "-35")]),
+    (Term::Settling, &[("cell.settling_residual", "0.02")]),
 ];
 
 /// Heaters 23 µm apart.

@@ -38,7 +38,7 @@ fn ideal_parts_change_nothing() {
 }
 
 /// Every key that takes the word `ideal` and that the default chip uses.
-const IMPAIRMENTS: [&str; 34] = [
+const IMPAIRMENTS: [&str; 35] = [
     "laser.rin_db_per_hz",
     "laser.linewidth_hz",
     "path.crossing_loss_db",
@@ -73,6 +73,7 @@ const IMPAIRMENTS: [&str; 34] = [
     "cell.drift_rad",
     "cell.dead_fraction",
     "cell.stuck_fraction",
+    "cell.settling_residual",
 ];
 
 #[test]

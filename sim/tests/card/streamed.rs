@@ -32,7 +32,14 @@ fn a_silent_array_is_the_integer_meaning_in_every_packing() {
         let expected: Vec<i32> = tile.sums.iter().map(read).collect();
         assert_eq!(tile.codes(Terms::none(), 7), expected, "{packing}");
         // Terms that this dataflow does not have change nothing.
-        let absent = [Term::LoPhase, Term::Crosstalk, Term::Heating, Term::Stuck, Term::Ring];
+        let absent = [
+            Term::LoPhase,
+            Term::Crosstalk,
+            Term::Heating,
+            Term::Stuck,
+            Term::Settling,
+            Term::Ring,
+        ];
         let absent = absent.into_iter().fold(Terms::none(), Terms::with);
         assert_eq!(tile.codes(absent, 7), expected, "{packing}");
     }

@@ -270,6 +270,7 @@ fn cell(s: &mut Section<'_>) -> Cell {
         dead_fraction: s.impairment("dead_fraction", FRACTION),
         stuck_fraction: s.impairment("stuck_fraction", FRACTION),
         settling_s: s.quantity("settling_s", NonNegative),
+        settling_residual: s.impairment("settling_residual", FRACTION),
         hold_power_w: s.quantity("hold_power_w", NonNegative),
     }
 }

@@ -100,6 +100,7 @@ impl ChipDescription {
             &mut cell.drift_rad,
             &mut cell.dead_fraction,
             &mut cell.stuck_fraction,
+            &mut cell.settling_residual,
         ];
         if let Some(ring) = ring {
             all.extend([

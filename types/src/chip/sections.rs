@@ -258,6 +258,8 @@ pub struct Cell {
     pub stuck_fraction: Impairment,
     /// From the last drive of a bank until its weights are within their stated error.
     pub settling_s: Quantity,
+    /// Fraction of the way from the weight held before that is left then: `e^(-t/τ)` of a phase shifter.
+    pub settling_residual: Impairment,
     /// Power to hold one cell's weight.
     pub hold_power_w: Quantity,
 }

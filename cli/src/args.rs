@@ -216,11 +216,13 @@ pub(crate) struct CompileChoices {
     /// Switch a pass off; may be repeated.
     #[arg(long = "without", value_name = "PASS")]
     pub(crate) without: Vec<Pass>,
-    /// What low-rank and tile-sparsity together may lose of a matrix: energy, relative.
-    #[arg(long, value_name = "SHARE", default_value_t = 1e-3)]
-    pub(crate) error_budget: f64,
-    /// Signal over error, in decibels, that each expert should reach on the noisy chip: tiles are
-    /// read several times and weights sliced into two planes where that takes it.
+    /// What low-rank and tile-sparsity together may lose of a matrix: energy, relative; left out,
+    /// 0.001. Needs one of them switched on.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) error_budget: Option<f64>,
+    /// Signal over error, in decibels, that each expert should reach: tiles are read several times and
+    /// weights sliced into two planes where that takes it. Reckoned with rounding, shot, receiver,
+    /// dark, converter and cell errors; what other terms add, no reading takes away.
     #[arg(long, value_name = "DB")]
     pub(crate) target_snr: Option<f64>,
     /// Most symbols in one run; a longer run goes to the card in parts. A program for short runs has

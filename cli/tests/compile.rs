@@ -289,3 +289,29 @@ fn an_empty_calibration_text_is_refused_and_a_short_one_tells_whom_it_missed() {
     assert!(shown.contains(&limit), "{shown}");
     assert!(shown.contains(&format!("{missed} of 72 experts were not asked")), "{shown}");
 }
+
+#[test]
+fn a_target_out_of_reach_is_said_and_choices_that_do_nothing_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.prog");
+    let words = folder.path().join("words.txt");
+    fs::write(&words, "a few words").expect("written");
+    let args = ["compile", "--out", text(&out), "--calibration-text", text(&words), "--target-snr"];
+    for (target, expected) in [("5", 0), ("200", 72)] {
+        let summary = json(&[&args[..], &[target]].concat());
+        assert_eq!(summary["programs_below_target"], expected, "{target} dB");
+    }
+    let output = litecore(&[&args[..], &["200"]].concat());
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("72 of 72 programs miss the SNR"), "{shown}");
+    fs::remove_file(&out).expect("it was written");
+    let plain = ["compile", "--out", text(&out)];
+    let idle: [&[&str]; 2] =
+        [&["--target-snr", "30", "--without", "split"], &["--error-budget", "0.01"]];
+    for (choices, why) in idle.into_iter().zip(["needs the pass split", "nothing spends it"]) {
+        let output = litecore(&[&plain[..], choices].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(why) && !out.exists(), "{message}");
+    }
+}

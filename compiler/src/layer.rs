@@ -2,7 +2,10 @@
 
 use crate::CompileError;
 use crate::options::CompileOptions;
-use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
+use crate::passes::{
+    PREDICTED_SNR, Parts, Pass, PassReport, Reads, WANTED_SNR, cell_error, choose_packing,
+    decibels, grid,
+};
 use crate::quantise::{QuantisedMatrix, QuantisedRows};
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
@@ -121,11 +124,11 @@ pub(crate) fn lower(
                 .figure("reads of each tile", 1.0, f64::from(reads.repeats))
                 .figure("planes of weight codes", 1.0, if reads.fine { 2.0 } else { 1.0 })
                 .figure(
-                    "predicted SNR, dB",
+                    PREDICTED_SNR,
                     parts.snr_db(Reads::default(), finer),
                     parts.snr_db(reads, finer),
                 )
-                .figure("wanted SNR of this matrix, dB", -decibels(share), -decibels(share)),
+                .figure(WANTED_SNR, -decibels(share), -decibels(share)),
         );
         if reads != Reads::default() {
             if reads.fine {

@@ -74,6 +74,11 @@ impl LayerReport {
         self.matrices.iter().map(|matrix| matrix.tiles.len()).sum()
     }
 
+    /// Whether the SNR that was asked for is out of reach of a matrix, however it is read.
+    pub fn misses_target(&self) -> bool {
+        self.passes.iter().any(PassReport::misses_target)
+    }
+
     /// Useful weights over what the tiles could hold: 1 where no cell is padding.
     pub fn fill(&self) -> f64 {
         let useful: u64 = self.matrices.iter().map(|matrix| matrix.useful_weights).sum();

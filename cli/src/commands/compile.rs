@@ -38,6 +38,8 @@ struct CompileReport {
     programs: usize,
     /// Experts that no token of the calibration text came to.
     programs_without_samples: usize,
+    /// Programs that no reading brings to the SNR that was asked for.
+    programs_below_target: usize,
     tiles: usize,
     steps: usize,
     weight_bytes: u64,
@@ -183,9 +185,20 @@ fn options(choices: &CompileChoices, chip: &ChipDescription) -> Result<CompileOp
     for pass in &choices.without {
         passes = passes.without(*pass).map_err(|error| CliError::usage(error.to_string()))?;
     }
-    let budget = choices.error_budget;
+    let approximates = [Pass::LowRank, Pass::TileSparsity].iter().any(|pass| passes.has(*pass));
+    let budget = choices.error_budget.unwrap_or(CompileOptions::default().error_budget);
     if !(0.0..=1.0).contains(&budget) {
         return Err(CliError::usage(format!("--error-budget {budget}: give 0 to 1")));
+    }
+    if choices.error_budget.is_some() && !approximates {
+        return Err(CliError::usage(
+            "--error-budget: nothing spends it; add --with low-rank or --with tile-sparsity",
+        ));
+    }
+    if choices.target_snr.is_some() && !passes.has(Pass::Split) {
+        return Err(CliError::usage(
+            "--target-snr needs the pass split: leave out --without split",
+        ));
     }
     if let Some(db) = choices.target_snr.filter(|db| !(0.0..=200.0).contains(db)) {
         return Err(CliError::usage(format!("--target-snr {db}: give 0 to 200 decibels")));
@@ -248,6 +261,7 @@ struct Summary<'a> {
     text_dir: Option<&'a Path>,
     programs: usize,
     without_samples: usize,
+    below_target: usize,
     symbols_max: Option<u64>,
     tiles: usize,
     steps: usize,
@@ -270,6 +284,7 @@ impl Summary<'_> {
         self.programs += 1;
         let modeled = matches!(expert.report.samples, SampleSource::GaussianModel { .. });
         self.without_samples += usize::from(modeled);
+        self.below_target += usize::from(expert.report.misses_target());
         let fewest = self.symbols_max.map_or(program.symbols_max, |n| n.min(program.symbols_max));
         self.symbols_max = Some(fewest);
         self.tiles += program.tiles.len();
@@ -322,6 +337,7 @@ impl Summary<'_> {
             passes: passes.iter().collect(),
             programs: self.programs,
             programs_without_samples: self.without_samples,
+            programs_below_target: self.below_target,
             symbols_max: self.symbols_max.unwrap_or(0),
             tiles: self.tiles,
             steps: self.steps,
@@ -349,6 +365,14 @@ impl Summary<'_> {
             },
             report.out
         );
+        if report.programs_below_target > 0 {
+            _ = writeln!(
+                text,
+                "{} of {} programs miss the SNR that was asked for, and are read as well as they can be; \
+                 `--report DIR` says by how much",
+                report.programs_below_target, report.programs
+            );
+        }
         if !report.report.is_empty() {
             _ = writeln!(text, "report: {}", report.report.join(", "));
         }

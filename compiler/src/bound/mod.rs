@@ -13,7 +13,8 @@
 //!   over before the streams of the first one to be used up have ended. The others follow one by
 //!   one. This is part of the heads of what comes after.
 //!
-//! *Of any work*: the same for every way to compute the same, however often tiles are loaded: each
+//! *Of any work*: the same for every way to compute the same with each tile on the array where this
+//! program has it, however often tiles are loaded: each
 //! symbol needs every tile after its arrival, and only B of them can be there when it arrives. Where an
 //! array has few tiles, all orders in which they can take turns are searched (`turns`): how often a
 //! pass of the weights can start while symbols arrive is what decides runs of middling length.
@@ -42,7 +43,7 @@ pub struct LowerBound {
 pub struct LowerBounds {
     /// For the work that the program does.
     pub of_the_work: LowerBound,
-    /// For any program that computes the same on the same tiles.
+    /// For any program that computes the same on the same tiles of the same arrays.
     pub of_any_work: LowerBound,
 }
 
@@ -342,7 +343,7 @@ impl Writers {
     }
 }
 
-/// The bound for any program on the same tiles.
+/// The bound for any program on the same tiles of the same arrays.
 fn any_work(program: &Program, chip: &ChipDescription, symbols: u64) -> LowerBound {
     // The way of the first symbol: every symbol goes the same.
     let steps: Vec<&Step> = program.steps.iter().filter(|step| step.symbols.from == 0).collect();

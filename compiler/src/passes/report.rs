@@ -30,7 +30,18 @@ pub struct Figure {
     pub after: Option<f64>,
 }
 
+/// The figure that says what SNR a matrix is predicted to have.
+pub(crate) const PREDICTED_SNR: &str = "predicted SNR, dB";
+/// The figure that says what SNR it should have.
+pub(crate) const WANTED_SNR: &str = "wanted SNR of this matrix, dB";
+
 impl PassReport {
+    /// Whether the pass did its best and a wanted SNR is still out of reach.
+    pub fn misses_target(&self) -> bool {
+        let after = |name| self.figures.iter().find(|figure| figure.name == name)?.after;
+        after(PREDICTED_SNR).zip(after(WANTED_SNR)).is_some_and(|(found, wanted)| found < wanted)
+    }
+
     pub(crate) fn new(pass: Pass, matrix: Option<&str>) -> Self {
         Self { pass, matrix: matrix.map(str::to_owned), changed: false, figures: Vec::new() }
     }

@@ -35,7 +35,7 @@ pub struct RunReport {
     pub roofline: Vec<Bound>,
     /// What no schedule of the same work can beat, and the unit that makes it so.
     pub lower_bound: BoundReport,
-    /// What no schedule of any program on the same tiles can beat.
+    /// What no schedule of any program on the same tiles of the same arrays can beat.
     pub lower_bound_of_any_work: BoundReport,
     /// Joules by component.
     pub energy_j_by_component: BTreeMap<&'static str, f64>,

@@ -279,7 +279,7 @@ fn run_text(run: &RunReport) -> String {
     _ = writeln!(
         text,
         "lower bound of the same work: {} cycles, by the {}; the schedule takes {:.3} times as long\n\
-         of any work on the same tiles: {} cycles, by the {}; {:.3} times",
+         of any work on the same tiles and arrays: {} cycles, by the {}; {:.3} times",
         bound.cycles,
         bound.resource(),
         over(bound.cycles),

@@ -91,7 +91,9 @@ impl ArqOptions {
                 Flavor::Packet => 50_000_000,
             },
             timeout_max_ns: 1_000_000_000,
-            ack_delay_ns: 200_000,
+            // Shorter than any time to a repetition; longer than four frames of a busy line take, so that
+            // nobody sets a timer off there.
+            ack_delay_ns: 2_000_000,
         }
     }
 }

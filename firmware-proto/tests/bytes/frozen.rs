@@ -238,12 +238,13 @@ fn dialog(flavor: Flavor) -> Vec<Vec<u8>> {
     carry(&mut host, &mut card, 2);
     assert_eq!(card.send(&CompletionHeader::done(&park).encode()), 64);
     carry(&mut card, &mut host, 3);
-    carry(&mut host, &mut card, 1_000_000);
+    // Behind the delay of an acknowledgment.
+    carry(&mut host, &mut card, 10_000_000);
     // A card that knows nothing of it.
     let mut other = end(Role::Card { boot: 2 }, flavor);
     host.send(b"lost");
-    carry(&mut host, &mut other, 2_000_000);
-    carry(&mut other, &mut host, 2_000_001);
+    carry(&mut host, &mut other, 20_000_000);
+    carry(&mut other, &mut host, 20_000_001);
     assert!(!host.is_up());
     frames
 }

@@ -7,6 +7,7 @@ mod devices;
 mod edu;
 mod kernel;
 mod model;
+mod refusals;
 mod report;
 mod transport;
 
@@ -38,6 +39,7 @@ fn run(report: &mut Report, case: &str, workload: &mut Option<Workload>) -> Resu
     let (card, work) = case.rsplit_once('-').ok_or("a case is a card and some work")?;
     let uri: DeviceUri = devices::uri_of(card)?.parse()?;
     match work {
+        "refusals" => refusals::are_told_apart(&uri),
         "suite" => transport::conforms(report, &uri),
         "model" => {
             let faulty = card.ends_with("-faults") || card.ends_with("-unplug");

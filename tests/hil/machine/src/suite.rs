@@ -28,8 +28,10 @@ pub(crate) const SHARES: [Share; 2] = [
     Share {
         cases: &[
             "pcie-edu",
+            "pcie-refusals",
             "pcie-suite",
             "pcie-model",
+            "usb-refusals",
             "usb-suite",
             "usb-model",
             "usbip-suite",
@@ -51,8 +53,10 @@ pub(crate) const SHARES: [Share; 2] = [
     },
     Share {
         cases: &[
+            "uart-refusals",
             "uart-suite",
             "uart-model",
+            "ftdi-refusals",
             "ftdi-suite",
             "ftdi-model",
             "acm-suite",

@@ -8,8 +8,10 @@ use crate::report::LayerReport;
 use litecore_model::checkpoint::Digest;
 use litecore_model::{ModelConfig, Tensor};
 use litecore_types::program::Program;
+use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 /// A compiled model that is being written, expert by expert.
@@ -22,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct ArtifactWriter {
     target: PathBuf,
     temporary: Temporary,
-    encoder: Encoder<File>,
+    encoder: Encoder<Sent>,
 }
 
 impl ArtifactWriter {
@@ -40,7 +42,7 @@ impl ArtifactWriter {
             let temporary = Temporary::beside(target)?;
             let file = temporary.file.try_clone().map_err(unwritable)?;
             let index = new_index(chip_text, config, checkpoint);
-            let encoder = Encoder::new(file, index)?;
+            let encoder = Encoder::new(Sent::new(file), index)?;
             Ok(Self { target: target.to_owned(), temporary, encoder })
         };
         create().map_err(|problem| problem.of(&origin))
@@ -289,6 +291,43 @@ impl<W: Write> Write for Hashed<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.pass_on()?;
         self.out.flush()
+    }
+}
+
+/// A file whose bytes are on their way to the disk while others are still being made, so that there is
+/// little to wait for in the end.
+#[derive(Debug)]
+struct Sent {
+    file: File,
+    written: u64,
+    sent: u64,
+}
+
+/// Bytes that are sent together.
+const SEND: u64 = 1 << 21;
+
+impl Sent {
+    fn new(file: File) -> Self {
+        Self { file, written: 0, sent: 0 }
+    }
+}
+
+impl Write for Sent {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.written += written as u64;
+        if self.written - self.sent >= SEND {
+            // "Not needed" begins to write what is not written yet, and waits for nothing. It is advice:
+            // where it is not taken, the end takes longer.
+            let len = NonZeroU64::new(self.written - self.sent);
+            _ = fadvise(&self.file, self.sent, len, Advice::DontNeed);
+            self.sent = self.written;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

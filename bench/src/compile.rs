@@ -27,6 +27,8 @@ use std::path::Path;
 /// Width of the generated model and of its experts: 1.6 million weights in each.
 const WIDTH: usize = 1024;
 const EXPERT_WIDTH: usize = 512;
+/// Seconds of each comparison, at least.
+const SECONDS: f64 = 2.0;
 
 /// How fast a generated model compiles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -159,13 +161,13 @@ pub fn compare(
         Ok(sum) => _ = black_box(sum),
         Err(error) => plain_failure = Some(CompileBenchError::Checkpoint(error)),
     };
-    let (compile_s, plain_s) = interleaved(0.0, &mut compile, &mut plain);
+    let (compile_s, plain_s) = interleaved(SECONDS, &mut compile, &mut plain);
     let mut raw_failure = None;
     let mut take_raw = || match raw.time(|| raw_pass(&shard)) {
         Ok(sum) => _ = black_box(sum),
         Err(error) => raw_failure = Some(CompileBenchError::Plain(error)),
     };
-    let (raw_s, _) = interleaved(0.0, &mut take_raw, &mut || {});
+    let (raw_s, _) = interleaved(SECONDS, &mut take_raw, &mut || {});
     if let Some(error) = failure.or(plain_failure).or(raw_failure) {
         return Err(error);
     }

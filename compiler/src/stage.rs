@@ -154,9 +154,9 @@ pub(crate) fn exact_product_and_codes(
 /// From outputs × rows to rows × outputs.
 fn turned_back(turned: &[f32], rows: usize, outputs: usize) -> Vec<f32> {
     let mut y = vec![0.0; rows * outputs];
-    for (output, of_output) in turned.chunks_exact(rows).enumerate() {
-        for (row, value) in of_output.iter().enumerate() {
-            y[row * outputs + output] = *value;
+    for (row, y) in y.chunks_exact_mut(outputs).enumerate() {
+        for (y, of_output) in y.iter_mut().zip(turned.chunks_exact(rows)) {
+            *y = of_output[row];
         }
     }
     y

@@ -5,6 +5,7 @@
 //! real and imaginary parts, and a tile is stored as the plain 2N × M block.
 
 use crate::quantise::QuantisedMatrix;
+use litecore_kernels::codes;
 
 /// How a matrix is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,52 +52,10 @@ pub(crate) fn tile_codes(
     let inputs = first_input..matrix.inputs.min(first_input + grid.tile_inputs);
     let first_output = m_tile * grid.tile_outputs;
     let outputs = first_output..matrix.outputs.min(first_output + grid.tile_outputs);
-    let len = inputs.len();
-    let row = |output: usize| &plane[output * matrix.inputs + first_input..][..len];
-    // Eight rows at a time: a byte written alone costs as much as eight.
-    let (mut j, mut output) = (0, outputs.start);
-    while output + 8 <= outputs.end {
-        let rows: [&[i8]; 8] = std::array::from_fn(|r| row(output + r));
-        let blocks = rows.map(|row| row.as_chunks::<8>().0);
-        let whole = len / 8 * 8;
-        for block in 0..whole / 8 {
-            let turned = turn(blocks.map(|blocks| blocks[block]));
-            let below = codes[8 * block * grid.tile_outputs..].chunks_exact_mut(grid.tile_outputs);
-            for (out, column) in below.zip(turned) {
-                out[j..j + 8].copy_from_slice(&column);
-            }
-        }
-        for k in whole..len {
-            let column: [i8; 8] = std::array::from_fn(|r| rows[r][k]);
-            codes[k * grid.tile_outputs + j..][..8].copy_from_slice(&column);
-        }
-        (j, output) = (j + 8, output + 8);
-    }
-    for (j, output) in (j..).zip(output..outputs.end) {
-        for (k, &code) in row(output).iter().enumerate() {
-            codes[k * grid.tile_outputs + j] = code;
-        }
-    }
+    let block = (outputs.len(), inputs.len());
+    let first = outputs.start * matrix.inputs + first_input;
+    codes::turn(&plane[first..], matrix.inputs, block, &mut codes, grid.tile_outputs);
     codes
-}
-
-/// Eight rows of eight codes as eight columns.
-#[inline]
-fn turn(rows: [[i8; 8]; 8]) -> [[i8; 8]; 8] {
-    let mut words = rows.map(|row| u64::from_le_bytes(row.map(i8::cast_unsigned)));
-    // Swaps the off-diagonal quarters of blocks of eight, then of four, then of two.
-    for (stride, mask) in
-        [(4, 0x0000_0000_ffff_ffff_u64), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)]
-    {
-        let bits = 8 * stride;
-        for low in (0..8).filter(|row| row & stride == 0) {
-            let high = low + stride;
-            let swapped = ((words[low] >> bits) ^ words[high]) & mask;
-            words[high] ^= swapped;
-            words[low] ^= swapped << bits;
-        }
-    }
-    words.map(|word| word.to_le_bytes().map(u8::cast_signed))
 }
 
 /// Whether a tile adds nothing, so that it need not be run.

@@ -228,3 +228,23 @@ fn squares_are_added_place_by_place() {
         assert_eq!(sum.to_bits(), (2.0 * x * x + 0.25).to_bits());
     }
 }
+
+#[test]
+fn a_block_is_turned_code_by_code_and_nothing_beside_it_is_touched() {
+    // Whole blocks of eight rows of sixty-four, and rests both ways.
+    for (rows, len) in [(0, 3), (1, 1), (8, 64), (16, 130), (21, 29), (64, 128), (70, 200)] {
+        let (stride, width) = (len + 3, rows + 2);
+        let codes: Vec<i8> =
+            (0..rows * stride).map(|at| i8::try_from(at * 73 % 121).expect("small") - 60).collect();
+        let mut out = vec![99; len * width];
+        codes::turn(&codes, stride, (rows, len), &mut out, width);
+        for (at, found) in out.into_iter().enumerate() {
+            let (k, j) = (at / width, at % width);
+            assert_eq!(
+                found,
+                if j < rows { codes[j * stride + k] } else { 99 },
+                "{rows} {len} {at}"
+            );
+        }
+    }
+}

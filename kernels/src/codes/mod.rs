@@ -6,8 +6,10 @@
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;
+mod turn;
 
 pub use tile::{tile_product, tile_product_reference, tile_product_with};
+pub use turn::turn;
 
 use crate::{Isa, math};
 
@@ -62,8 +64,8 @@ pub fn quantise_within(
     Ok(largest / limit)
 }
 
-/// The sum of squares, in eight partial sums: element k goes to sum k mod 8, ascending, and the sums
-/// are added in ascending order.
+/// The sum of squares, in 64 partial sums: element k goes to sum k mod 64, ascending. Then the upper half
+/// of the sums is added to the lower one, until one is left.
 pub fn sum_of_squares(x: &[f32]) -> f32 {
     squares_on(Isa::detected(), x)
 }
@@ -80,7 +82,7 @@ pub fn add_squares(x: &[f32], sums: &mut [f32]) {
 /// The squared errors of codes that reach to `level`, each times its element of `power`.
 ///
 /// `code = clamp(round_ties_even(x · (limit / level)), ±limit)`, `error = x − code · (level / limit)`.
-/// The f32 terms `error² · power` go to eight partial sums as in [`sum_of_squares`], those of every 256
+/// The f32 terms `error² · power` go to eight partial sums, term k to sum k mod 8, those of every 256
 /// elements are added in f64.
 pub fn squared_code_error(x: &[f32], power: &[f32], limit: i32, level: f32) -> f64 {
     code_error_on(Isa::detected(), x, power, limit as f32, level)
@@ -94,8 +96,8 @@ on_every_isa! {
 
 #[inline(always)]
 fn squares_body(x: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (chunks, rest) = x.as_chunks::<8>();
+    let mut sums = [0.0_f32; 64];
+    let (chunks, rest) = x.as_chunks::<64>();
     for chunk in chunks {
         for (sum, value) in sums.iter_mut().zip(chunk) {
             *sum += value * value;
@@ -104,7 +106,13 @@ fn squares_body(x: &[f32]) -> f32 {
     for (sum, value) in sums.iter_mut().zip(rest) {
         *sum += value * value;
     }
-    sums.iter().sum()
+    for half in [32, 16, 8, 4, 2, 1] {
+        let (low, high) = sums.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *high;
+        }
+    }
+    sums[0]
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use litecore_model::names::{self, Part};
 use litecore_model::{ByteTokenizer, ExpertKey, ModelConfig, Tensor, Tokenizer, TokenizerError};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::VerifiedProgram;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -115,13 +116,16 @@ pub fn compile_model(
     check_size(chip, config)?;
     let tensors = checkpoint.pass();
     let mut dense = BTreeMap::new();
-    for spec in config.dense_specs() {
-        dense.insert(spec.name.clone(), dense_tensor(&tensors, config, &spec.name)?);
-    }
+    let mut read_dense = || {
+        for spec in config.dense_specs() {
+            dense.insert(spec.name.clone(), dense_tensor(&tensors, config, &spec.name)?);
+        }
+        Ok(())
+    };
     let mut experts = BTreeMap::new();
     let mut reports = BTreeMap::new();
     let request = ModelRequest { chip, chip_text, checkpoint, samples, options };
-    compile_experts(&request, &tensors, progress, &mut |place, compiled, _| {
+    compile_experts(&request, &tensors, progress, &mut read_dense, &mut |place, compiled, _| {
         experts.insert(place, Arc::new(compiled.program));
         reports.insert(place, compiled.report);
         Ok(())
@@ -159,34 +163,40 @@ pub fn compile_model_to(
     if let Some(text) = tokenizer_text(checkpoint)? {
         writer.tokenizer(text);
     }
-    let names: BTreeSet<String> = config.dense_specs().map(|spec| spec.name).collect();
     let tensors = checkpoint.pass();
-    for name in names {
-        writer.dense(&name, &dense_tensor(&tensors, config, &name)?)?;
-    }
-    compile_experts(request, &tensors, progress, &mut |place, compiled, record| {
-        if observe(place, &compiled).is_break() {
+    let writer = RefCell::new(writer);
+    let mut write_dense = || {
+        let names: BTreeSet<String> = config.dense_specs().map(|spec| spec.name).collect();
+        for name in names {
+            writer.borrow_mut().dense(&name, &dense_tensor(&tensors, config, &name)?)?;
+        }
+        Ok(())
+    };
+    compile_experts(request, &tensors, progress, &mut write_dense, &mut |place, made, record| {
+        if observe(place, &made).is_break() {
             return Err(CompileError::Stopped { model: config.name.clone() });
         }
-        writer.record(place, &record, &compiled.program)?;
+        writer.borrow_mut().record(place, &record, &made.program)?;
         Ok(())
     })?;
     // Only now is it known that the tensors were those of the checkpoint.
     finish(tensors, config)?;
-    writer.finish()?;
+    writer.into_inner().finish()?;
     Ok(())
 }
 
 /// Takes an expert that is done, and its record for a file.
 type Sink<'a> = dyn FnMut(ExpertPlace, CompiledExpert, Record) -> Result<(), CompileError> + 'a;
 
-/// Compiles every expert and hands them on in layer and key order.
+/// Compiles every expert and hands them on in layer and key order, after `first` was done: while the
+/// first experts are in the making.
 ///
 /// An expert begins when there is room for one more; those that are done wait for their turn.
 fn compile_experts(
     request: &ModelRequest<'_>,
     tensors: &Pass<'_>,
     progress: &mut dyn FnMut(usize, usize),
+    first: &mut dyn FnMut() -> Result<(), CompileError>,
     sink: &mut Sink<'_>,
 ) -> Result<(), CompileError> {
     let &ModelRequest { chip, checkpoint, samples, options, .. } = request;
@@ -213,6 +223,7 @@ fn compile_experts(
         let mut ready = BTreeMap::new();
         let (mut started, mut weights) = (0, 0_usize);
         let mut following = places.next();
+        let mut first = Some(first);
         for done in 0..total {
             while let Some(place) = following {
                 let room = started - done < EXPERTS_PER_THREAD * threads
@@ -228,6 +239,9 @@ fn compile_experts(
                 weights = weights.saturating_add(weights_of(place));
                 following = places.next();
             }
+            if let Some(first) = first.take() {
+                first()?;
+            }
             let compiled: Result<_, CompileError> = loop {
                 match ready.remove(&done) {
                     Some(compiled) => break compiled,
@@ -239,7 +253,8 @@ fn compile_experts(
             weights -= weights_of(place);
             progress(done + 1, total);
         }
-        Ok(())
+        // Where there is no expert at all.
+        first.map_or(Ok(()), |first| first())
     })
 }
 

@@ -62,6 +62,24 @@ fn a_streamed_file_is_the_file_of_the_model_in_memory() {
 }
 
 #[test]
+fn a_model_whose_experts_all_need_a_newer_reader_keeps_its_other_tensors() {
+    let (chip, text) = problem::tiny();
+    let mut config = problem::config();
+    for tier in &mut config.tiers {
+        tier.requires = vec!["an ability to come".to_owned()];
+    }
+    let checkpoint = problem::checkpoint(&config);
+    let options = CompileOptions::default();
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("empty");
+    let request = request(&chip, text, &checkpoint, &options);
+    compile_model_to(&target, &request, &mut |_, _| {}, &mut go_on).expect("nothing to compile");
+    let read = CompiledModel::read(&target).expect("whole");
+    assert!(read.experts.is_empty());
+    assert_eq!(read.dense.len(), config.dense_specs().count());
+}
+
+#[test]
 fn whoever_looks_on_can_stop_it_and_nothing_is_left() {
     let (chip, text) = problem::tiny();
     let checkpoint = problem::checkpoint(&problem::config());

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct ArtifactWriter {
     target: PathBuf,
     temporary: Temporary,
-    encoder: Encoder<Sent>,
+    encoder: Encoder<Outgoing>,
 }
 
 impl ArtifactWriter {
@@ -42,7 +42,7 @@ impl ArtifactWriter {
             let temporary = Temporary::beside(target)?;
             let file = temporary.file.try_clone().map_err(unwritable)?;
             let index = new_index(chip_text, config, checkpoint);
-            let encoder = Encoder::new(Sent::new(file), index)?;
+            let encoder = Encoder::new(Outgoing::new(file), index)?;
             Ok(Self { target: target.to_owned(), temporary, encoder })
         };
         create().map_err(|problem| problem.of(&origin))
@@ -297,31 +297,31 @@ impl<W: Write> Write for Hashed<W> {
 /// A file whose bytes are on their way to the disk while others are still being made, so that there is
 /// little to wait for in the end.
 #[derive(Debug)]
-struct Sent {
+struct Outgoing {
     file: File,
     written: u64,
-    sent: u64,
+    begun: u64,
 }
 
-/// Bytes that are sent together.
-const SEND: u64 = 1 << 21;
+/// Bytes that leave together.
+const DEPARTURE: u64 = 1 << 21;
 
-impl Sent {
+impl Outgoing {
     fn new(file: File) -> Self {
-        Self { file, written: 0, sent: 0 }
+        Self { file, written: 0, begun: 0 }
     }
 }
 
-impl Write for Sent {
+impl Write for Outgoing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.written += written as u64;
-        if self.written - self.sent >= SEND {
+        if self.written - self.begun >= DEPARTURE {
             // "Not needed" begins to write what is not written yet, and waits for nothing. It is advice:
             // where it is not taken, the end takes longer.
-            let len = NonZeroU64::new(self.written - self.sent);
-            _ = fadvise(&self.file, self.sent, len, Advice::DontNeed);
-            self.sent = self.written;
+            let len = NonZeroU64::new(self.written - self.begun);
+            _ = fadvise(&self.file, self.begun, len, Advice::DontNeed);
+            self.begun = self.written;
         }
         Ok(written)
     }

@@ -6,7 +6,7 @@
 //! numbers checked. Neither cuts tiles, looks at samples or writes a file. Compilation and both passes
 //! use the same threads, and the files are in the system's cache for all three.
 
-use crate::rounds::{interleaved, processor_seconds};
+use crate::rounds::{interleaved, interleaved_with_rests, processor_seconds};
 use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_model_to};
 use litecore_kernels::codes;
 use litecore_kernels::normal::standard_normals;
@@ -18,7 +18,7 @@ use litecore_types::chip::ChipDescription;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
@@ -148,20 +148,21 @@ pub fn compare(
     let mut failure = None;
     let (mut compiling, mut passing) = (Spent::default(), Spent::default());
     let mut raw = Spent::default();
-    let mut compile = || {
-        // A new file each time: to free an old one's memory is no part of compiling.
-        let target = folder.join(format!("compiled-{}", compiling.seconds.len()));
-        match compiling.time(|| compile_once(chip, chip_text, &directory, &target)) {
-            Ok(()) => {}
-            Err(error) => failure = Some(error),
-        }
+    let target = folder.join("compiled");
+    let mut compile = || match compiling.time(|| compile_once(chip, chip_text, &directory, &target))
+    {
+        Ok(()) => {}
+        Err(error) => failure = Some(error),
     };
+    // To free the memory of an older result is no part of compiling.
+    let mut remove = || _ = fs::remove_file(&target);
     let mut plain_failure = None;
     let mut plain = || match passing.time(|| plain_pass(&directory)) {
         Ok(sum) => _ = black_box(sum),
         Err(error) => plain_failure = Some(CompileBenchError::Checkpoint(error)),
     };
-    let (compile_s, plain_s) = interleaved(SECONDS, &mut compile, &mut plain);
+    let (compile_s, plain_s) =
+        interleaved_with_rests(SECONDS, &mut compile, &mut remove, &mut plain);
     let mut raw_failure = None;
     let mut take_raw = || match raw.time(|| raw_pass(&shard)) {
         Ok(sum) => _ = black_box(sum),

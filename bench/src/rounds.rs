@@ -6,7 +6,18 @@ pub(crate) fn interleaved(
     first: &mut dyn FnMut(),
     second: &mut dyn FnMut(),
 ) -> (f64, f64) {
-    let (mut firsts, mut seconds) = rounds(seconds, first, second);
+    let (mut firsts, mut seconds) = rounds(seconds, first, &mut || {}, second);
+    (median(&mut firsts), median(&mut seconds))
+}
+
+/// The same, with something between the two that does not count.
+pub(crate) fn interleaved_with_rests(
+    seconds: f64,
+    first: &mut dyn FnMut(),
+    rest: &mut dyn FnMut(),
+    second: &mut dyn FnMut(),
+) -> (f64, f64) {
+    let (mut firsts, mut seconds) = rounds(seconds, first, rest, second);
     (median(&mut firsts), median(&mut seconds))
 }
 
@@ -17,19 +28,26 @@ pub(crate) fn interleaved_with_fastest(
     first: &mut dyn FnMut(),
     second: &mut dyn FnMut(),
 ) -> ((f64, f64), (f64, f64)) {
-    let (mut firsts, mut seconds) = rounds(seconds, first, second);
+    let (mut firsts, mut seconds) = rounds(seconds, first, &mut || {}, second);
     let medians = (median(&mut firsts), median(&mut seconds));
     (medians, (firsts[0], seconds[0]))
 }
 
-fn rounds(seconds: f64, first: &mut dyn FnMut(), second: &mut dyn FnMut()) -> (Vec<f64>, Vec<f64>) {
+fn rounds(
+    seconds: f64,
+    first: &mut dyn FnMut(),
+    rest: &mut dyn FnMut(),
+    second: &mut dyn FnMut(),
+) -> (Vec<f64>, Vec<f64>) {
     first();
+    rest();
     second();
     let deadline = Instant::now() + Duration::from_secs_f64(seconds);
     let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
     // At least five rounds, however slow they are.
     while firsts.len() < 5 || Instant::now() < deadline {
         firsts.push(timed(first));
+        rest();
         seconds.push(timed(second));
     }
     (firsts, seconds)

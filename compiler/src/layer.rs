@@ -2,10 +2,7 @@
 
 use crate::CompileError;
 use crate::options::CompileOptions;
-use crate::passes::{
-    PREDICTED_SNR, Parts, Pass, PassReport, Reads, WANTED_SNR, cell_error, choose_packing,
-    decibels, grid,
-};
+use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
 use crate::quantise::{QuantisedMatrix, QuantisedRows};
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
@@ -118,17 +115,16 @@ pub(crate) fn lower(
         // Three matrices share the error of an expert evenly.
         let share = pxfm::f_exp10(-target / 10.0) / 3.0;
         let reads = parts.choose(share, finer);
+        let (before, after) = (parts.snr_db(Reads::default(), finer), parts.snr_db(reads, finer));
+        let wanted = -decibels(share);
         passes.push(
             PassReport::new(Pass::Split, Some(matrix.name))
                 .changed(reads != Reads::default())
+                .falls_short(after < wanted)
                 .figure("reads of each tile", 1.0, f64::from(reads.repeats))
                 .figure("planes of weight codes", 1.0, if reads.fine { 2.0 } else { 1.0 })
-                .figure(
-                    PREDICTED_SNR,
-                    parts.snr_db(Reads::default(), finer),
-                    parts.snr_db(reads, finer),
-                )
-                .figure(WANTED_SNR, -decibels(share), -decibels(share)),
+                .figure("predicted SNR, dB", before, after)
+                .figure("wanted SNR of this matrix, dB", wanted, wanted),
         );
         if reads != Reads::default() {
             if reads.fine {

@@ -76,7 +76,7 @@ impl LayerReport {
 
     /// Whether the SNR that was asked for is out of reach of a matrix, however it is read.
     pub fn misses_target(&self) -> bool {
-        self.passes.iter().any(PassReport::misses_target)
+        self.passes.iter().any(|pass| pass.falls_short)
     }
 
     /// Useful weights over what the tiles could hold: 1 where no cell is padding.

@@ -166,6 +166,8 @@ pub struct LinkCounters {
     pub register_reads: u64,
     /// Registers written on the card.
     pub register_writes: u64,
+    /// Doorbells among them that were rung again, because no interrupt came for a while.
+    pub doorbells_repeated: u64,
     /// Resets that succeeded, at any level.
     pub resets: u64,
 }

@@ -177,6 +177,19 @@ fn sums_over_rows_are_those_of_their_definitions() {
     let squares: f64 = x.iter().map(|x| f64::from(x * x)).sum();
     assert_eq!(f64::from(codes::sum_of_squares(&x)).to_bits(), squares.to_bits());
 
+    // Thirds are not exact, so that another order would give another sum.
+    let thirds: Vec<f32> = x.iter().map(|x| x / 3.0).collect();
+    let mut sums = [0.0_f32; 64];
+    for (at, x) in thirds.iter().enumerate() {
+        sums[at % 64] += x * x;
+    }
+    for half in [32, 16, 8, 4, 2, 1] {
+        for at in 0..half {
+            sums[at] += sums[at + half];
+        }
+    }
+    assert_eq!(codes::sum_of_squares(&thirds).to_bits(), sums[0].to_bits());
+
     let (limit, level) = (7, 3.5);
     let of_each = x.iter().zip(&power).map(|(x, power)| {
         let code = (f64::from(*x) * 2.0).round_ties_even().clamp(-7.0, 7.0);

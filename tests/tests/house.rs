@@ -21,7 +21,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("bench", &["*"]),
     ("tests", &["*"]),
     // Below `tests/hil`: the machine suite's host side calls the command line and no crate; its
-    // guest is one static binary, and the simulator stays outside the machine.
+    // guest is the machine's first process, and the simulator stays outside the machine.
     ("hil", &[]),
     ("hil-guest", &["types", "hal", "model", "compiler", "runtime"]),
 ];

@@ -294,8 +294,8 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-/// A file whose bytes are on their way to the disk while others are still being made, so that there is
-/// little to wait for in the end.
+/// A file whose bytes are on their way to the disk while others are still being made, so that there
+/// is little to wait for in the end.
 #[derive(Debug)]
 struct Outgoing {
     file: File,
@@ -317,8 +317,9 @@ impl Write for Outgoing {
         let written = self.file.write(bytes)?;
         self.written += written as u64;
         if self.written - self.begun >= DEPARTURE {
-            // "Not needed" begins to write what is not written yet, and waits for nothing. It is advice:
-            // where it is not taken, the end takes longer.
+            // "Not needed" makes the system begin to write what is not written yet, without waiting for
+            // the disk. It may also let go of the pages, which it cannot while they are being written:
+            // on Linux they stay. It is advice: where it is not taken, the end takes longer.
             let len = NonZeroU64::new(self.written - self.begun);
             _ = fadvise(&self.file, self.begun, len, Advice::DontNeed);
             self.begun = self.written;

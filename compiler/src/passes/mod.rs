@@ -20,7 +20,6 @@ pub(crate) use noise::{Limits, decibels};
 pub(crate) use packing::{choose_packing, grid};
 pub(crate) use precision::{Parts, Reads, cell_error};
 pub use report::{Figure, PassReport};
-pub(crate) use report::{PREDICTED_SNR, WANTED_SNR};
 pub(crate) use rotate::{Allowed, change_vector};
 pub(crate) use sparsity::drop_tiles;
 

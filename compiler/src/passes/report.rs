@@ -13,6 +13,9 @@ pub struct PassReport {
     pub matrix: Option<String>,
     /// Whether it changed anything.
     pub changed: bool,
+    /// Whether it did its best and what was asked for is still out of reach.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub falls_short: bool,
     /// Figures that matter for it.
     pub figures: Vec<Figure>,
 }
@@ -30,24 +33,19 @@ pub struct Figure {
     pub after: Option<f64>,
 }
 
-/// The figure that says what SNR a matrix is predicted to have.
-pub(crate) const PREDICTED_SNR: &str = "predicted SNR, dB";
-/// The figure that says what SNR it should have.
-pub(crate) const WANTED_SNR: &str = "wanted SNR of this matrix, dB";
-
 impl PassReport {
-    /// Whether the pass did its best and a wanted SNR is still out of reach.
-    pub fn misses_target(&self) -> bool {
-        let after = |name| self.figures.iter().find(|figure| figure.name == name)?.after;
-        after(PREDICTED_SNR).zip(after(WANTED_SNR)).is_some_and(|(found, wanted)| found < wanted)
-    }
-
     pub(crate) fn new(pass: Pass, matrix: Option<&str>) -> Self {
-        Self { pass, matrix: matrix.map(str::to_owned), changed: false, figures: Vec::new() }
+        let matrix = matrix.map(str::to_owned);
+        Self { pass, matrix, changed: false, falls_short: false, figures: Vec::new() }
     }
 
     pub(crate) fn changed(mut self, changed: bool) -> Self {
         self.changed = changed;
+        self
+    }
+
+    pub(crate) fn falls_short(mut self, falls_short: bool) -> Self {
+        self.falls_short = falls_short;
         self
     }
 

@@ -91,9 +91,12 @@ impl ArqOptions {
                 Flavor::Packet => 50_000_000,
             },
             timeout_max_ns: 1_000_000_000,
-            // Shorter than any time to a repetition; longer than four frames of a busy line take, so that
-            // nobody sets a timer off there.
-            ack_delay_ns: 2_000_000,
+            // Shorter than any time to a repetition. On a stream, also longer than four frames take on a
+            // pseudo-terminal: a timer for each read made that half as fast.
+            ack_delay_ns: match flavor {
+                Flavor::Delimited => 2_000_000,
+                Flavor::Packet => 200_000,
+            },
         }
     }
 }

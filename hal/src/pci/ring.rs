@@ -415,6 +415,7 @@ impl Link for RingLink {
             }
             if !interrupted && !self.flight.is_empty() && !deadline.passed() {
                 // The doorbell may have been lost; hearing it again does a card no harm.
+                self.counters.doorbells_repeated += 1;
                 self.ring_doorbell()?;
                 // Too little time for an answer says nothing about the card.
                 if sleep >= LONGEST_SLEEP && deadline.left() > ACCESS {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serialport::{SerialPort, TTYPort};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A serial port, opened for this process alone and switched to raw bytes.
 pub struct SerialPipe {
@@ -26,7 +26,9 @@ pub const BAUD: u32 = 3_000_000;
 
 /// How long a port is watched before the thread sleeps. The far end of a fast line answers within
 /// microseconds, and a processor that fell asleep meanwhile takes tens of them to wake, more where it
-/// is virtual. *Assumed*; measured on pseudo-terminals, 20 µs are too few and 300 µs no better.
+/// is virtual. A wait on a slow line costs as much processor time, once, and gives way to whoever has
+/// work. Source: measured on pseudo-terminals (`docs/performance.md`); shorter ones lose, longer ones
+/// gain little.
 const WATCH: Duration = Duration::from_micros(50);
 
 /// How long the line is held in break to tell a card to start over.
@@ -87,12 +89,12 @@ fn open_port(path: &str, baud: u32, address: &str) -> Result<TTYPort, LinkError>
 /// Looks again and again for a short time, while others may have the processor; whether something
 /// came.
 fn watch(ready: &mut [PollFd<'_>], deadline: Deadline) -> Result<bool, Errno> {
-    let until = Instant::now() + WATCH.min(deadline.left());
+    let until = deadline.or_after(WATCH);
     loop {
         if sleep(ready, Duration::ZERO)? {
             return Ok(true);
         }
-        if Instant::now() >= until {
+        if until.passed() {
             return Ok(false);
         }
         thread::yield_now();

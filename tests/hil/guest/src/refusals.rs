@@ -2,9 +2,9 @@
 
 use crate::report::{Failure, Report};
 use crate::transport::open;
-use litecore_hal::{DeviceUri, OpenError, OpenOptions, fresh_session, open_card};
-use rustix::process::Uid;
-use rustix::thread::set_thread_res_uid;
+use litecore_hal::{Advice, DeviceUri, OpenError, OpenOptions, fresh_session, open_card};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::thread;
 
 /// Somebody who is not the superuser.
@@ -14,12 +14,14 @@ const ORDINARY: u32 = 1000;
 pub(crate) fn are_told_apart(uri: &DeviceUri) -> Result<(), Failure> {
     let refused = thread::scope(|scope| scope.spawn(|| open_as(ORDINARY, uri)).join());
     match refused.map_err(|_| "the thread without rights panicked")?? {
-        Err(error @ OpenError::NotPermitted { .. }) => says_what_to_do(&error)?,
+        Err(OpenError::NotPermitted { advice, .. }) if fits(uri, &advice) => {
+            Report::note(&format!("without rights: {advice}"));
+        }
         other => return Err(format!("without rights: {}", outcome(&other)).into()),
     }
     let held = open(uri, false)?;
     match open_once(uri) {
-        Err(error @ OpenError::Busy { .. }) => says_what_to_do(&error)?,
+        Err(error @ OpenError::Busy { .. }) => Report::note(&error.to_string()),
         other => return Err(format!("while another has it: {}", outcome(&other)).into()),
     }
     drop(held);
@@ -28,7 +30,9 @@ pub(crate) fn are_told_apart(uri: &DeviceUri) -> Result<(), Failure> {
 
 /// A user's identity belongs to the thread: the machine's other threads keep their rights.
 fn open_as(user: u32, uri: &DeviceUri) -> Result<Result<(), OpenError>, rustix::io::Errno> {
-    let user = Uid::from_raw(user);
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(group, group, group)?;
     set_thread_res_uid(user, user, user)?;
     Ok(open_once(uri))
 }
@@ -37,11 +41,15 @@ fn open_once(uri: &DeviceUri) -> Result<(), OpenError> {
     open_card(uri, &OpenOptions::usual(fresh_session())).map(drop)
 }
 
-/// The remedy stands behind what is wrong.
-fn says_what_to_do(error: &OpenError) -> Result<(), Failure> {
-    let text = error.to_string();
-    Report::note(&text);
-    if text.contains(": ") { Ok(()) } else { Err(format!("no remedy in: {text}").into()) }
+/// Whether the advice is for this kind of device.
+fn fits(uri: &DeviceUri, advice: &Advice) -> bool {
+    match uri {
+        DeviceUri::Pcie { .. } => matches!(advice, Advice::VfioRule { .. }),
+        DeviceUri::Usb { .. } => matches!(advice, Advice::UsbRule { .. }),
+        // The machine's ports belong to its superuser, and no group has them.
+        DeviceUri::Serial { .. } => matches!(advice, Advice::AskOwner { .. }),
+        _ => false,
+    }
 }
 
 fn outcome(result: &Result<(), OpenError>) -> String {

@@ -55,9 +55,26 @@ pub(crate) fn build(kernel: &Path, guest: &Path, files: &[(&str, &[u8])]) -> io:
 /// Where the shared libraries of a program lie, its loader among them, each as a path from the root
 /// folder; none of a static program.
 fn libraries(program: &Path) -> io::Result<Vec<PathBuf>> {
-    let said = Command::new("ldd").arg(program).output()?;
-    let said = String::from_utf8_lossy(&said.stdout);
-    Ok(said.lines().filter_map(library).collect())
+    let output = Command::new("ldd").arg(program).env_remove("LD_LIBRARY_PATH").output();
+    let failed =
+        |what: &str| io::Error::other(format!("ldd {}: {}", program.display(), what.trim()));
+    let output = output.map_err(|error| failed(&error.to_string()))?;
+    let [said, complaint] =
+        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    if output.status.success() {
+        return needed(&said).map_err(failed);
+    }
+    let is_static = said.contains(STATIC) || complaint.contains(STATIC);
+    if is_static { Ok(Vec::new()) } else { Err(failed(&complaint)) }
+}
+
+/// What `ldd` says of a program without libraries.
+const STATIC: &str = "not a dynamic executable";
+
+/// The paths in what `ldd` says, or the line that has none where there should be one.
+fn needed(said: &str) -> Result<Vec<PathBuf>, &str> {
+    let missing = said.lines().find(|line| line.contains("not found"));
+    missing.map_or_else(|| Ok(said.lines().filter_map(library).collect()), Err)
 }
 
 /// The path in one line of `ldd`: `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` of the loader.
@@ -75,9 +92,10 @@ mod tests {
         let said = "\tlinux-vdso.so.1 (0x00007ffc)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f01)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f02)\n";
-        let found: Vec<PathBuf> = said.lines().filter_map(library).collect();
+        let found = needed(said).expect("all there");
         let expected = ["lib/x86_64-linux-gnu/libc.so.6", "lib64/ld-linux-x86-64.so.2"];
         assert_eq!(found, expected.map(PathBuf::from));
-        assert_eq!("\tnot a dynamic executable".lines().find_map(library), None);
+        let lacking = "\tlibodd.so.1 => not found\n";
+        assert_eq!(needed(&[said, lacking].concat()), Err("\tlibodd.so.1 => not found"));
     }
 }

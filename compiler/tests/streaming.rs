@@ -124,6 +124,12 @@ fn where_compiling_fails_the_old_file_stays_and_nothing_else() {
         matches!(&error, CompileError::NonFiniteSample { layer, .. } if layer == "layer 1 b.0.1"),
         "{error}"
     );
+    // A tensor outside the experts, when the first of them are in the making.
+    let mut files = problem::files(&problem::config());
+    files.retain(|name, _| name == "manifest.json" || name.starts_with("tier-"));
+    let error = refused(&problem::open(&files), &none);
+    let name = &problem::config().name;
+    assert!(matches!(&error, CompileError::Tensor { layer, .. } if layer == name), "{error}");
     // A tensor that is not in its shard.
     let mut files = problem::files(&problem::config());
     let shard = files.remove("tier-b.safetensors").expect("written");

@@ -6,8 +6,7 @@ pub(crate) fn interleaved(
     first: &mut dyn FnMut(),
     second: &mut dyn FnMut(),
 ) -> (f64, f64) {
-    let (mut firsts, mut seconds) = rounds(seconds, first, &mut || {}, second);
-    (median(&mut firsts), median(&mut seconds))
+    interleaved_with_rests(seconds, first, &mut || {}, second)
 }
 
 /// The same, with something between the two that does not count.

@@ -277,6 +277,8 @@ impl DemoReport {
         }
         let parts: Vec<String> =
             self.array.parts_db.iter().map(|(name, db)| format!("{name} {db:.1}")).collect();
+        // Seven to a line: a line of all of them is wider than any terminal.
+        let lines: Vec<String> = parts.chunks(7).map(|line| line.join(", ")).collect();
         _ = writeln!(
             out,
             "  one array on {} random symbols: SNR_rms {:.1} dB measured, {:.1} dB from the closed \
@@ -284,7 +286,7 @@ impl DemoReport {
             self.array.symbols,
             self.array.snr_rms_db,
             self.array.closed_form_db,
-            parts.join(", ")
+            lines.join(",\n   ")
         );
     }
 

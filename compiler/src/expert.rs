@@ -1,10 +1,12 @@
 //! One expert, `y = down · (silu(gate · x) * (up · x))`, as a program.
 
 use crate::assemble::Assembly;
-use crate::layer::{Inputs, Matrix, WithReport};
+use crate::layer::{Inputs, Matrix, WithReport, packing_of};
 use crate::options::check_chip;
-use crate::passes::{Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise};
-use crate::quantise::QuantisedRows;
+use crate::passes::{
+    Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise, grid,
+};
+use crate::quantise::{QuantisedRows, Quantiser};
 use crate::report::{LayerReport, snr_db};
 use crate::samples::{Samples, channel_power};
 use crate::stage::{Stage, exact_product, exact_product_and_codes, multiply};
@@ -77,7 +79,7 @@ pub fn compile_expert(
     // The samples must be numbers before anything is made of them.
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
     let multiplied =
-        |matrix, x: &[f32], power: &[f32]| product_and_codes(matrix, x, limits, power, options);
+        |matrix, x: &[f32], power: &[f32]| product_and_codes(matrix, x, chip, power, options);
     let power = channel_power(&samples.values, width);
     let (exact_gate, gate_codes) = multiplied(gate, &samples.values, &power)?;
     let (mut exact_up, up_codes) = multiplied(up, &samples.values, &power)?;
@@ -166,7 +168,7 @@ pub fn compile_expert(
 fn product_and_codes(
     matrix: Matrix<'_>,
     x: &[f32],
-    limits: Limits,
+    chip: &ChipDescription,
     power: &[f32],
     options: &CompileOptions,
 ) -> Result<(Vec<f32>, Option<WithReport>), CompileError> {
@@ -174,8 +176,13 @@ fn product_and_codes(
     if rewriting.into_iter().any(|pass| options.has(pass)) {
         return Ok((exact_product(matrix, x), None));
     }
-    let clip = options.has(Pass::Clip).then_some(power);
-    let (product, codes) = exact_product_and_codes(matrix, x, limits.weight, clip)?;
+    let (packing, _) = packing_of(chip, options, matrix, false);
+    let quantiser = Quantiser {
+        limit: chip.weight_limit(),
+        clip: options.has(Pass::Clip).then_some(power),
+        grid: grid(chip, matrix.outputs, matrix.inputs, packing),
+    };
+    let (product, codes) = exact_product_and_codes(matrix, x, quantiser)?;
     Ok((product, Some(codes)))
 }
 

@@ -3,7 +3,7 @@
 use crate::CompileError;
 use crate::options::CompileOptions;
 use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
-use crate::quantise::{QuantisedMatrix, QuantisedRows};
+use crate::quantise::{JOB_WEIGHTS, QuantisedMatrix, QuantisedRows, Quantiser};
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
 use crate::tile::TileGrid;
@@ -73,8 +73,23 @@ pub(crate) struct Inputs<'a> {
 /// A matrix as codes, and the report of what was clipped.
 pub(crate) type WithReport = (QuantisedMatrix, Option<PassReport>);
 
+/// How a matrix lies on the cells, and what the choice was between.
+pub(crate) fn packing_of(
+    chip: &ChipDescription,
+    options: &CompileOptions,
+    matrix: Matrix<'_>,
+    complex: bool,
+) -> (Packing, Option<PassReport>) {
+    if !options.has(Pass::Packing) {
+        return (Packing::Conjugate, None);
+    }
+    let batch = options.batch.unwrap_or(TYPICAL_BATCH);
+    let (packing, report) = choose_packing(matrix, chip, batch, complex);
+    (packing, Some(report))
+}
+
 /// Lowers a matrix for inputs like the samples; `ready` holds its codes where they were made before,
-/// with the same clipping.
+/// with the same clipping, for the same cells.
 pub(crate) fn lower(
     chip: &ChipDescription,
     options: &CompileOptions,
@@ -85,30 +100,27 @@ pub(crate) fn lower(
     let limit = chip.weight_limit();
     let mut passes = Vec::new();
     let clip = options.has(Pass::Clip).then_some(inputs.channel_power);
+    let (packing, chosen) = packing_of(chip, options, matrix, inputs.complex);
+    let grid = grid(chip, matrix.outputs, matrix.inputs, packing);
+    let quantiser = Quantiser { limit, clip, grid };
     let (mut codes, clipped) = match ready {
         Some(ready) => ready,
-        None => QuantisedMatrix::new(matrix, limit, clip)?,
+        None => quantiser.quantise(matrix, false)?,
     };
     passes.extend(clipped);
     passes.push(
         PassReport::new(Pass::Quantise, Some(matrix.name))
             .changed(true)
-            .figure("rms weight code over the largest", f64::NAN, codes.range_used(limit))
+            .figure("rms weight code over the largest", f64::NAN, codes.range_used)
             .figure(
                 "rms input code over the largest",
                 f64::NAN,
                 inputs.codes.range_used(chip.input_limit()),
             ),
     );
-    let mut packing = Packing::Conjugate;
-    if options.has(Pass::Packing) {
-        let batch = options.batch.unwrap_or(TYPICAL_BATCH);
-        let (chosen, report) = choose_packing(matrix, chip, batch, inputs.complex);
-        passes.push(report);
-        packing = chosen;
-    }
+    passes.extend(chosen);
     let lowering = Lowering::new(chip, options, matrix, inputs, packing);
-    let mut slices = lowering.slices(&codes, Reads::default())?;
+    let mut slices = lowering.slices(&mut codes, Reads::default())?;
     if let Some(target) = options.target_snr_db.filter(|_| options.has(Pass::Split)) {
         let parts = lowering.parts(&codes, &slices);
         let finer = f64::from(1_u32 << codes.fine_bits);
@@ -127,12 +139,10 @@ pub(crate) fn lower(
                 .figure("wanted SNR of this matrix, dB", wanted, wanted),
         );
         if reads != Reads::default() {
-            if reads.fine {
-                // What clips leaves more than the fine plane can hold.
-                codes = QuantisedMatrix::new(matrix, limit, None)?.0;
-                codes.add_fine_plane(matrix.weights, limit);
-            }
-            slices = lowering.slices(&codes, reads)?;
+            // What clips leaves more than the fine plane can hold.
+            let clip = clip.filter(|_| !reads.fine);
+            codes = Quantiser { clip, ..quantiser }.quantise(matrix, reads.fine)?.0;
+            slices = lowering.slices(&mut codes, reads)?;
         }
     }
     Ok(lowering.finish(slices, passes))
@@ -168,14 +178,20 @@ impl<'a> Lowering<'a> {
         Self { chip, options, matrix, inputs, packing, grid, x, symbol_weights }
     }
 
+    /// Lowers all slices, which are taken out of `codes`.
     fn slices(
         &self,
-        codes: &QuantisedMatrix,
+        codes: &mut QuantisedMatrix,
         reads: Reads,
     ) -> Result<Vec<SliceOutcome>, CompileError> {
-        let slices: Vec<Result<SliceOutcome, CompileError>> = (0..self.grid.m_tiles)
+        let slices = std::mem::take(&mut codes.slices);
+        let codes = &*codes;
+        let of_slice = self.matrix.inputs * self.grid.tile_outputs;
+        let slices: Vec<Result<SliceOutcome, CompileError>> = slices
             .into_par_iter()
-            .map(|m_tile| SlicePlan::lower(self, codes, m_tile, reads))
+            .enumerate()
+            .with_min_len((JOB_WEIGHTS / of_slice).max(1))
+            .map(|slice| SlicePlan::lower(self, codes, slice, reads))
             .collect();
         // The first slice at fault, whichever thread was first.
         slices.into_iter().collect()

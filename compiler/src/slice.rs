@@ -9,8 +9,8 @@ use crate::CompileError;
 use crate::gain::{WeightedSums, at_shift, choose_shift};
 use crate::layer::{Lowering, square, square_wide};
 use crate::passes::{Pass, Reads};
-use crate::quantise::QuantisedMatrix;
-use crate::tile::{is_zero, tile_codes};
+use crate::quantise::{QuantisedMatrix, SliceCodes};
+use crate::tile::is_zero;
 use litecore_kernels::codes;
 use litecore_types::chip::ChipDescription;
 
@@ -111,16 +111,16 @@ pub(crate) struct SlicePlan<'a> {
 }
 
 impl<'a> SlicePlan<'a> {
-    /// Lowers one slice of the outputs.
+    /// Lowers one slice of the outputs, of which `slice` has the codes.
     pub(crate) fn lower(
         lowering: &'a Lowering<'a>,
         codes: &QuantisedMatrix,
-        m_tile: usize,
+        (m_tile, slice): (usize, SliceCodes),
         reads: Reads,
     ) -> Result<SliceOutcome, CompileError> {
         let grid = lowering.grid;
         let first_output = m_tile * grid.tile_outputs;
-        let end = codes.outputs.min(first_output + grid.tile_outputs);
+        let end = codes.scales.len().min(first_output + grid.tile_outputs);
         let mut output_weights = vec![0.0; grid.tile_outputs];
         for (weight, scale) in output_weights.iter_mut().zip(&codes.scales[first_output..end]) {
             *weight = square(*scale);
@@ -140,8 +140,9 @@ impl<'a> SlicePlan<'a> {
             reads: Vec::new(),
             sums: ReadingSums::default(),
         };
-        for k_tile in 0..grid.k_tiles {
-            plan.read_tile(codes, k_tile, m_tile, reads);
+        let mut fine = slice.fine.into_iter();
+        for (k_tile, coarse) in slice.coarse.into_iter().enumerate() {
+            plan.read_tile(k_tile, coarse, fine.next());
         }
         if plan.reads.is_empty() {
             // The slice's accumulators must be written, if only with zeros.
@@ -153,22 +154,17 @@ impl<'a> SlicePlan<'a> {
     }
 
     /// Plans the planes of one tile; those that are all zero are left out.
-    fn read_tile(&mut self, codes: &QuantisedMatrix, k_tile: usize, m_tile: usize, reads: Reads) {
-        let Lowering { chip, grid, packing, .. } = *self.lowering;
-        let coarse = tile_codes(codes, &codes.codes, grid, k_tile, m_tile);
-        let shifts = chip.gain_shifts_of(packing);
+    fn read_tile(&mut self, k_tile: usize, coarse: Vec<i8>, fine: Option<Vec<i8>>) {
+        let shifts = self.lowering.chip.gain_shifts_of(self.lowering.packing);
         let mut finest = *shifts.start();
-        let plane = if reads.fine { Plane::Coarse } else { Plane::Only };
+        let plane = if fine.is_some() { Plane::Coarse } else { Plane::Only };
         if !is_zero(&coarse) {
             let shift = self.read(k_tile, coarse, shifts.clone(), plane);
             // Reading the fine plane more than sixteen times finer would cost width and gain nothing.
-            finest = finest.max((shift + codes.fine_bits).saturating_sub(4)).min(*shifts.end());
+            finest = finest.max((shift + self.fine_bits).saturating_sub(4)).min(*shifts.end());
         }
-        if reads.fine {
-            let fine = tile_codes(codes, &codes.fine, grid, k_tile, m_tile);
-            if !is_zero(&fine) {
-                self.read(k_tile, fine, finest..=*shifts.end(), Plane::Fine);
-            }
+        if let Some(fine) = fine.filter(|fine| !is_zero(fine)) {
+            self.read(k_tile, fine, finest..=*shifts.end(), Plane::Fine);
         }
     }
 

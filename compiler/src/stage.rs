@@ -6,7 +6,7 @@ use crate::assemble::{Assembly, Codes, Floats};
 use crate::layer::{Inputs, LoweredMatrix, Matrix, WithReport, lower};
 use crate::options::CompileOptions;
 use crate::passes::PassReport;
-use crate::quantise::{QuantisedMatrix, QuantisedRows};
+use crate::quantise::{QuantisedRows, Quantiser};
 use crate::report::MatrixReport;
 use crate::samples::channel_power;
 use crate::tile::TileGrid;
@@ -139,15 +139,14 @@ pub(crate) fn exact_product(matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
 pub(crate) fn exact_product_and_codes(
     matrix: Matrix<'_>,
     x: &[f32],
-    limit: i32,
-    clip: Option<&[f32]>,
+    quantiser: Quantiser<'_>,
 ) -> Result<(Vec<f32>, WithReport), CompileError> {
     let Matrix { outputs, inputs, .. } = matrix;
     let rows = x.len() / inputs;
     let packed = PackedMatrix::from_rows(x, rows, inputs);
     let mut turned = vec![0.0; outputs * rows];
     let multiply = |weights: &[f32], part: &mut [f32]| s2::product(weights, &packed, part);
-    let codes = QuantisedMatrix::beside(matrix, limit, clip, &mut turned, rows, multiply)?;
+    let codes = quantiser.quantise_beside(matrix, false, &mut turned, rows, multiply)?;
     Ok((turned_back(&turned, rows, outputs), codes))
 }
 

@@ -244,20 +244,22 @@ fn squares_are_added_place_by_place() {
 
 #[test]
 fn a_block_is_turned_code_by_code_and_nothing_beside_it_is_touched() {
-    // Whole blocks of eight rows of sixty-four, and rests both ways.
-    for (rows, len) in [(0, 3), (1, 1), (8, 64), (16, 130), (21, 29), (64, 128), (70, 200)] {
+    // Whole blocks of sixteen rows of 64 and of 32, of eight rows of 64, and rests both ways.
+    let shapes =
+        [(0, 3), (1, 1), (8, 64), (16, 32), (16, 130), (21, 29), (29, 97), (64, 128), (70, 200)];
+    let isas = Isa::available();
+    for ((rows, len), isa) in
+        shapes.iter().flat_map(|shape| isas.iter().map(move |isa| (*shape, *isa)))
+    {
         let (stride, width) = (len + 3, rows + 2);
         let codes: Vec<i8> =
             (0..rows * stride).map(|at| i8::try_from(at * 73 % 121).expect("small") - 60).collect();
         let mut out = vec![99; len * width];
-        codes::turn(&codes, stride, (rows, len), &mut out, width);
+        codes::turn_with(isa, &codes, stride, (rows, len), &mut out, width);
         for (at, found) in out.into_iter().enumerate() {
             let (k, j) = (at / width, at % width);
-            assert_eq!(
-                found,
-                if j < rows { codes[j * stride + k] } else { 99 },
-                "{rows} {len} {at}"
-            );
+            let expected = if j < rows { codes[j * stride + k] } else { 99 };
+            assert_eq!(found, expected, "{isa:?}: {rows} {len} {at}");
         }
     }
 }

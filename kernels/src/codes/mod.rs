@@ -7,9 +7,11 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;
 mod turn;
+#[cfg(target_arch = "x86_64")]
+mod turn_x86;
 
 pub use tile::{tile_product, tile_product_reference, tile_product_with};
-pub use turn::turn;
+pub use turn::{turn, turn_with};
 
 use crate::{Isa, math};
 

@@ -6,7 +6,15 @@ use crate::Isa;
 /// for `j` below `rows` and `k` below `len`. The other places of `out` stay what they are.
 ///
 /// Panics: if the block does not lie in `codes`, or not in `out`.
-pub fn turn(
+pub fn turn(codes: &[i8], stride: usize, block: (usize, usize), out: &mut [i8], width: usize) {
+    turn_with(Isa::detected(), codes, stride, block, out, width);
+}
+
+/// [`turn`] on chosen instructions; those that this machine lacks run as [`Isa::Scalar`].
+///
+/// Panics: as there.
+pub fn turn_with(
+    isa: Isa,
     codes: &[i8],
     stride: usize,
     (rows, len): (usize, usize),
@@ -19,7 +27,18 @@ pub fn turn(
     assert!(len <= stride && rows <= width, "neither rows nor columns overlap");
     assert!((rows - 1) * stride + len <= codes.len(), "the block lies in the matrix");
     assert!((len - 1) * width + rows <= out.len(), "the columns have room");
-    turn_on(Isa::detected(), codes, stride, (rows, len), out, width);
+    #[cfg(target_arch = "x86_64")]
+    let (above, left) = super::turn_x86::turn(isa, codes, stride, (rows, len), out, width);
+    #[cfg(not(target_arch = "x86_64"))]
+    let (above, left) = (0, 0);
+    // What is right of the part that is done, and what is below it.
+    if left < len {
+        turn_on(isa, &codes[left..], stride, (above, len - left), &mut out[left * width..], width);
+    }
+    if above < rows {
+        let below = (rows - above, len);
+        turn_on(isa, &codes[above * stride..], stride, below, &mut out[above..], width);
+    }
 }
 
 on_every_isa! {

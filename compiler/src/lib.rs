@@ -17,6 +17,7 @@ mod complex;
 mod error;
 mod expert;
 mod gain;
+mod gains;
 mod graph;
 mod layer;
 mod linear;

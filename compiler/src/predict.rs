@@ -83,7 +83,7 @@ pub(crate) fn time(program: &Program, chip: &ChipDescription, symbols: u64) -> P
         issued += issue;
         *engine_busy.entry(Engine::Command).or_default() += issue;
         let mut start = (issued, Hold::Issue);
-        for &after in &step.after {
+        for &after in step.after.iter() {
             let end = spans[after.0 as usize].end;
             if end > start.0 {
                 start = (end, Hold::Result(after));

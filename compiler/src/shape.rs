@@ -4,13 +4,13 @@
 //! When steps can start follows from shapes and the chip, never from weights or gains. So programs
 //! that are equal but for their codes, tables and gains have the same steps but for the gains.
 
+use crate::gains::{Gain, gains_of_reads, with_gains};
 use crate::graph::{Graph, Node, TileRead, Work};
 use crate::schedule::schedule;
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::{
-    Action, Buffer, Packing, Program, Step, TileId, VerifiedLayout, VerifiedProgram, Violation,
+    Buffer, Packing, Program, VerifiedLayout, VerifiedProgram, Violation,
 };
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Everything that the steps of a program depend on, gains apart.
@@ -42,7 +42,7 @@ pub(crate) fn lay_out(
     chip: &ChipDescription,
     batch: Option<u64>,
 ) -> Result<VerifiedProgram, Vec<Violation>> {
-    let Some(gains) = gains(graph) else {
+    let Some(gains) = gains(graph, program.tiles.len()) else {
         schedule(&mut program, graph, chip, batch);
         return VerifiedProgram::new(program, chip);
     };
@@ -55,7 +55,7 @@ pub(crate) fn lay_out(
         nodes: graph.nodes.iter().map(without_gains).collect(),
     };
     if let Some(layout) = known(&shape) {
-        program.steps = layout.steps().iter().map(|step| with_gain(step, &gains)).collect();
+        program.steps = with_gains(layout.steps(), &gains);
         return layout.verify(program);
     }
     schedule(&mut program, graph, chip, batch);
@@ -77,19 +77,13 @@ fn known(shape: &Shape) -> Option<Arc<VerifiedLayout>> {
     Some(layout)
 }
 
-/// The shift and the accumulators' shift of a read.
-type Gain = (u8, u8);
-
 /// The gain of each tile; nothing where two reads of one tile differ in it.
-fn gains(graph: &Graph) -> Option<BTreeMap<TileId, Gain>> {
-    let mut gains = BTreeMap::new();
-    for read in graph.matrices().flat_map(|(_, matrix)| &matrix.reads) {
-        let gain = (read.shift, read.accumulate_shift);
-        if *gains.entry(read.tile).or_insert(gain) != gain {
-            return None;
-        }
-    }
-    Some(gains)
+fn gains(graph: &Graph, tiles: usize) -> Option<Vec<Gain>> {
+    let reads = graph.matrices().flat_map(|(_, matrix)| &matrix.reads).map(|read| {
+        let TileRead { tile, shift, accumulate_shift, .. } = *read;
+        (tile.0 as usize, Gain { shift, accumulate_shift })
+    });
+    gains_of_reads(reads, tiles)
 }
 
 fn without_gains(node: &Node) -> Node {
@@ -102,25 +96,15 @@ fn without_gains(node: &Node) -> Node {
     node
 }
 
-fn with_gain(step: &Step, gains: &BTreeMap<TileId, Gain>) -> Step {
-    let mut step = step.clone();
-    if let Action::Stream { tile, shift, accumulate_shift, .. } = &mut step.action
-        && let Some(gain) = gains.get(tile)
-    {
-        (*shift, *accumulate_shift) = *gain;
-    }
-    step
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::graph::MatrixWork;
     use litecore_types::chip::builtin;
-    use litecore_types::program::{BufferId, ElementKind, Tile};
+    use litecore_types::program::{Action, BufferId, ElementKind, Tile, TileId};
 
     /// Two tiles, one after the other into one slice, with these gains.
-    fn graph(gains: [Gain; 2]) -> Graph {
+    fn graph(gains: [(u8, u8); 2]) -> Graph {
         let read = |(tile, (shift, accumulate_shift))| TileRead {
             tile: TileId(tile),
             slice: 0,

@@ -4,8 +4,9 @@
 mod problem;
 
 use litecore_compiler::{ArtifactProblem, ArtifactReader, CompiledModel};
+use litecore_types::program::{Action, Program, VerifiedProgram};
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static BYTES: LazyLock<Vec<u8>> =
     LazyLock::new(|| problem::compiled().to_bytes().expect("memory does not refuse"));
@@ -102,7 +103,7 @@ fn what_is_written_is_what_is_read() {
 #[test]
 fn the_beginning_of_the_format_is_frozen() {
     assert_eq!(&BYTES[..8], b"LCMODEL\0");
-    assert_eq!(BYTES[8..12], [2, 0, 0, 0]);
+    assert_eq!(BYTES[8..12], [3, 0, 0, 0]);
     // Dense tensors come first, by name: `embed.weight`.
     let model = problem::compiled();
     let first = model.dense["embed.weight"].data[0];
@@ -142,6 +143,48 @@ fn single_experts_can_be_read() {
 }
 
 #[test]
+fn steps_are_written_once_for_all_programs_that_differ_in_gains() {
+    let mut model = problem::compiled();
+    let layouts = |bytes: &[u8]| -> (usize, Vec<u64>) {
+        let index: serde_json::Value =
+            serde_json::from_slice(&bytes[index_range(bytes)]).expect("JSON");
+        let experts = index["experts"].as_array().expect("experts").iter();
+        let layout = |expert: &serde_json::Value| expert["layout"].as_u64().expect("a number");
+        (index["layouts"].as_array().expect("layouts").len(), experts.map(layout).collect())
+    };
+    // Two tiers of different shapes; the experts of each have gains of their own.
+    let (count, of_experts) = layouts(&BYTES);
+    let shapes: Vec<usize> = model.experts.values().map(|program| program.steps.len()).collect();
+    assert_eq!((count, of_experts.len()), (2, shapes.len()), "{shapes:?}");
+    for (a, layout_a) in shapes.iter().zip(&of_experts) {
+        for (b, layout_b) in shapes.iter().zip(&of_experts) {
+            assert_eq!(a == b, layout_a == layout_b);
+        }
+    }
+
+    // Where one tile is read with two gains, the gains stay with the steps.
+    let (place, program) = model.experts.first_key_value().expect("experts");
+    let (place, mut changed) = (*place, Program::clone(program));
+    let mut read = Vec::new();
+    for step in &mut changed.steps {
+        if let Action::Stream { tile, shift, .. } = &mut step.action {
+            if read.contains(tile) {
+                *shift += 1;
+                break;
+            }
+            read.push(*tile);
+        }
+    }
+    let changed = VerifiedProgram::new(changed, &model.chip).expect("a gain the chip has");
+    assert_ne!(&changed, &*model.experts[&place]);
+    model.experts.insert(place, Arc::new(changed));
+    let bytes = model.to_bytes().expect("memory does not refuse");
+    let has_gains = |bytes: &[u8]| bytes[first_record(bytes)].windows(7).any(|w| w == b"\"gains\"");
+    assert_eq!((has_gains(&BYTES), has_gains(&bytes)), (true, false));
+    assert_eq!(CompiledModel::from_bytes(&bytes, "test").expect("whole"), model);
+}
+
+#[test]
 fn other_files_are_not_compiled_models() {
     for bytes in [&b""[..], b"\x7fELF and more", b"LCMODEM\0"] {
         let problem = problem_with(bytes);
@@ -155,16 +198,16 @@ fn other_files_are_not_compiled_models() {
 #[test]
 fn another_version_says_so() {
     let mut bytes = BYTES.clone();
-    bytes[8] = 3;
+    bytes[8] = 4;
     let problem = problem_with(&bytes);
     assert!(
-        matches!(problem, ArtifactProblem::VersionTooNew { found: 3, supported: 2 }),
+        matches!(problem, ArtifactProblem::VersionTooNew { found: 4, supported: 3 }),
         "{problem}"
     );
-    bytes[8] = 1;
+    bytes[8] = 2;
     let problem = problem_with(&bytes);
     assert!(
-        matches!(problem, ArtifactProblem::VersionTooOld { found: 1, supported: 2 }),
+        matches!(problem, ArtifactProblem::VersionTooOld { found: 2, supported: 3 }),
         "{problem}"
     );
 }
@@ -202,7 +245,7 @@ fn claimed_sizes_are_never_believed() {
     };
     let problem = replace("\"tables\":[5,5,6]", "\"tables\":[5,5,4611686018427387904]");
     assert!(matches!(problem, ArtifactProblem::PayloadLength { .. }), "{problem}");
-    let problem = replace("\"tiles\":[", "\"tiles\":[\"tokens\",");
+    let problem = replace("\"tiles\":[\"conjugate\"", "\"tiles\":[\"tokens\"");
     assert!(matches!(problem, ArtifactProblem::PayloadLength { .. }), "{problem}");
     let problem = replace(
         "{\"kind\":\"f32\",\"len\":6,\"address\":0}",
@@ -245,18 +288,27 @@ fn contents_must_be_those_of_the_model() {
     assert!(matches!(problem, ArtifactProblem::Chip { .. }), "{problem}");
     let problem = replace("\"chip\":", "\"chop\":");
     assert!(matches!(problem, ArtifactProblem::Metadata { .. }), "{problem}");
-    let problem =
-        problem_with(&with_metadata(|text| text.replacen("\"shift\":", "\"shift\":9", 1)));
+    let gains = |to: &'static str| {
+        problem_with(&with_metadata(|text| text.replacen("\"gains\":[[", to, 1)))
+    };
+    let problem = gains("\"gains\":[[9");
     assert!(
         matches!(problem, ArtifactProblem::Metadata { .. } | ArtifactProblem::Refused { .. }),
         "{problem}"
     );
+    let problem = gains("\"gains\":[[1,1],[");
+    assert!(
+        matches!(problem, ArtifactProblem::GainCount { found, expected, .. } if found == expected + 1),
+        "{problem}"
+    );
+    let problem = replace("\"expert\":1,\"layout\":", "\"expert\":1,\"layout\":7");
+    assert!(matches!(problem, ArtifactProblem::NoSuchLayout { layout: 70.., .. }), "{problem}");
 }
 
 #[test]
 fn a_program_the_verifier_refuses_is_refused() {
     // A settle that waits for nothing: the stream after it may come too early.
-    let problem = problem_with(&with_metadata(|text| {
+    let problem = problem_with(&with_index(|text| {
         let settle = text.find("{\"do\":\"settle\"").expect("a settle");
         let after = settle + text[settle..].find(",\"after\":[").expect("it waits");
         let end = after + text[after..].find(']').expect("a list") + 1;
@@ -268,7 +320,7 @@ fn a_program_the_verifier_refuses_is_refused() {
 #[test]
 fn an_expert_of_another_width_is_refused() {
     // The hidden vectors, five wide, are a sound result; but the model is six wide.
-    let problem = problem_with(&with_metadata(|text| {
+    let problem = problem_with(&with_index(|text| {
         let hidden = text.find("{\"do\":\"swiglu\"").expect("a product");
         let to = hidden + text[hidden..].find("\"to\":").expect("a buffer") + 5;
         let end = to + text[to..].find([',', '}']).expect("a number");

@@ -81,7 +81,7 @@ fn a_wrong_shape_hides_nothing_else() {
     // The first stream waits for nothing.
     let stream = |step: &Step| matches!(step.action, Action::Stream { .. });
     let first = program.steps.iter().position(stream).expect("some stream");
-    program.steps[first].after.clear();
+    program.steps[first].after = [].into();
     let found = violations(&chip, program);
     assert!(found.iter().any(|v| matches!(v, Violation::WrongShape { .. })), "{found:?}");
     assert!(found.iter().any(|v| matches!(v, Violation::NotSettled { .. })), "{found:?}");
@@ -146,7 +146,7 @@ fn every_user_of_a_bank_is_listed() {
     let settle = id(position(0, |action| matches!(action, Action::Settle { .. })));
     let stream = id(position(0, |action| matches!(action, Action::Stream { .. })));
     let load = position(2, |action| matches!(action, Action::LoadBank { .. }));
-    program.steps[load].after.clear();
+    program.steps[load].after = [].into();
     let found = violations(&chip, program);
     for user in [settle, stream] {
         let listed = |v: &Violation| matches!(v, Violation::BankInUse { by, .. } if *by == user);
@@ -190,7 +190,7 @@ fn slivers(streams: u32, readers: u32) -> (ChipDescription, Program) {
         };
         let from = u64::from(index);
         let symbols = Symbols { from, to: from + 1 };
-        let after = vec![StepIndex(1), StepIndex(3)];
+        let after = [StepIndex(1), StepIndex(3)].into();
         steps.push(Step { action, symbols, after });
     }
     for index in 0..readers {
@@ -266,6 +266,6 @@ fn what_an_earlier_reader_of_the_lane_says_the_last_one_says_too() {
     let found = violations(&chip, program.clone());
     assert!(found.iter().any(unordered), "{found:?}");
     let write = program.steps.len() - 2;
-    program.steps[write].after = vec![last];
+    program.steps[write].after = [last].into();
     assert_eq!(VerifiedProgram::new(program, &chip).map(|_| ()), Ok(()));
 }

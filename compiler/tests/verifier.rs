@@ -223,7 +223,7 @@ fn no_such_bank_and_no_such_array() {
 
 #[test]
 fn not_earlier() {
-    let damage = |p: &mut Program| p.steps[1].after.push(StepIndex(1));
+    let damage = |p: &mut Program| p.steps[1].after = [StepIndex(0), StepIndex(1)].into();
     assert_has!(after(damage), Violation::NotEarlier { step: StepIndex(1), after: StepIndex(1) });
 }
 
@@ -313,12 +313,10 @@ fn not_settled() {
         let settle = position(p, 0, is_settle);
         let stream = position(p, 0, is_stream);
         let load = StepIndex(u32::try_from(position(p, 0, is_load)).expect("few"));
-        for after in &mut p.steps[stream].after {
-            if after.0 as usize == settle {
-                *after = load;
-            }
-        }
-        p.steps[stream].after.sort_unstable();
+        let instead = |after: &StepIndex| if after.0 as usize == settle { load } else { *after };
+        let mut after: Vec<StepIndex> = p.steps[stream].after.iter().map(instead).collect();
+        after.sort_unstable();
+        p.steps[stream].after = after.into();
     };
     assert_has!(after(damage), Violation::NotSettled { array: 0, bank: 0, .. });
 }
@@ -327,7 +325,7 @@ fn not_settled() {
 fn a_settle_that_does_not_wait_for_its_load_settles_nothing() {
     let damage = |p: &mut Program| {
         let settle = position(p, 0, is_settle);
-        p.steps[settle].after.clear();
+        p.steps[settle].after = [].into();
     };
     assert_has!(after(damage), Violation::NotSettled { array: 0, bank: 0, .. });
 }
@@ -336,7 +334,7 @@ fn a_settle_that_does_not_wait_for_its_load_settles_nothing() {
 fn bank_in_use() {
     let damage = |p: &mut Program| {
         let load = position(p, 2, is_load);
-        p.steps[load].after.clear();
+        p.steps[load].after = [].into();
     };
     assert_has!(after(damage), Violation::BankInUse { array: 0, bank: 0, .. });
 }
@@ -347,7 +345,8 @@ fn unordered() {
     let damage = |p: &mut Program| {
         let quantise = position(p, 0, is_quantise);
         let stream = position(p, 0, is_stream);
-        p.steps[stream].after.retain(|after| after.0 as usize != quantise);
+        let others = p.steps[stream].after.iter().filter(|after| after.0 as usize != quantise);
+        p.steps[stream].after = others.copied().collect();
     };
     assert_has!(after(damage), Violation::Unordered { buffer: BufferId(1), .. });
 }
@@ -360,7 +359,7 @@ fn a_buffer_used_again_too_early_is_unordered() {
     let first_write =
         |step: &Step| matches!(step.action, Action::Dequantise { to, .. } if to == BufferId(0));
     let step = program.steps.iter().position(first_write).expect("the inputs' buffer is reused");
-    program.steps[step].after.clear();
+    program.steps[step].after = [].into();
     assert_has!(violations(&chip, program), Violation::Unordered { buffer: BufferId(0), .. });
 }
 
@@ -471,13 +470,9 @@ fn parts_that_do_not_meet_need_not_wait_and_parts_that_do_must() {
     let mut rest = program.steps[quantise].clone();
     rest.symbols = Symbols { from: 4, to: 8 };
     program.steps.insert(quantise + 1, rest);
-    let moved = |step: &mut StepIndex| {
-        if step.0 as usize > quantise {
-            step.0 += 1;
-        }
-    };
+    let moved = |step: &StepIndex| StepIndex(step.0 + u32::from(step.0 as usize > quantise));
     for step in &mut program.steps[quantise + 2..] {
-        step.after.iter_mut().for_each(moved);
+        step.after = step.after.iter().map(moved).collect();
     }
     let found = violations(&chip, program.clone());
     let quantise = StepIndex(u32::try_from(quantise).expect("few"));
@@ -485,10 +480,9 @@ fn parts_that_do_not_meet_need_not_wait_and_parts_that_do_must() {
     let unordered = |v: &Violation| matches!(v, Violation::Unordered { conflicts_with, .. } if *conflicts_with == second);
     assert!(found.iter().any(unordered), "{found:?}");
     // Waiting for the second is waiting for the first: they share a lane.
+    let instead = |wait: &StepIndex| if *wait == quantise { second } else { *wait };
     for step in &mut program.steps {
-        if let Some(wait) = step.after.iter_mut().find(|wait| **wait == quantise) {
-            *wait = second;
-        }
+        step.after = step.after.iter().map(instead).collect();
     }
     assert_eq!(VerifiedProgram::new(program, &chip).map(|_| ()), Ok(()));
 }
@@ -505,7 +499,9 @@ fn every_wait_of_a_schedule_is_needed() {
     for step in 0..program.steps.len() {
         for wait in 0..program.steps[step].after.len() {
             let mut damaged = program.clone();
-            damaged.steps[step].after.remove(wait);
+            let mut after = program.steps[step].after.to_vec();
+            after.remove(wait);
+            damaged.steps[step].after = after.into();
             let found = VerifiedProgram::new(damaged, &chip);
             // Cells may be connected ahead of time, in vain; such a settle could wait for nothing.
             if is_settle(&program.steps[step].action) && found.is_ok() {

@@ -117,7 +117,7 @@ impl<'a> Card<'a> {
             }
             card.lanes.entry(Lane::of(&step.action)).or_default().push_back(index);
             card.progress[index].waiting = step.after.len();
-            for earlier in &step.after {
+            for earlier in step.after.iter() {
                 card.progress[earlier.0 as usize].dependents.push(index);
             }
         }

@@ -45,11 +45,13 @@ pub(super) fn check_experts(
     }
 }
 
-/// Checks that a program claims the work of its expert, and is of a size that can be verified.
+/// Checks that a program claims the work of its expert, has a gain for each tile or none, and is of a
+/// size that can be verified, with so many steps.
 pub(super) fn check_program(
     config: &ModelConfig,
     place: ExpertPlace,
     program: &ProgramRepr,
+    steps: usize,
 ) -> Result<(), ArtifactProblem> {
     // Every figure per multiply-accumulate divides by this.
     let tier = &config.tiers[usize::from(place.1.tier)];
@@ -58,10 +60,13 @@ pub(super) fn check_program(
     if found != expected {
         return Err(ArtifactProblem::UsefulMacs { place, found, expected });
     }
-    let ProgramRepr { buffers, steps, .. } = program;
+    let ProgramRepr { buffers, tiles, gains, .. } = program;
+    if !gains.is_empty() && gains.len() != tiles.len() {
+        let (found, expected) = (gains.len(), tiles.len());
+        return Err(ArtifactProblem::GainCount { place, found, expected });
+    }
     let elements = buffers.iter().fold(0_usize, |sum, buffer| sum.saturating_add(buffer.len));
-    let sizes =
-        [("steps", steps.len(), STEPS_MAX), ("buffer elements", elements, BUFFER_ELEMENTS_MAX)];
+    let sizes = [("steps", steps, STEPS_MAX), ("buffer elements", elements, BUFFER_ELEMENTS_MAX)];
     match sizes.into_iter().find(|(_, found, limit)| found > limit) {
         Some((what, found, limit)) => Err(ArtifactProblem::TooLarge { place, what, found, limit }),
         None => Ok(()),

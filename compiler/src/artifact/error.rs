@@ -154,6 +154,31 @@ pub enum ArtifactProblem {
         /// The next one in the file; nothing where there are no more.
         found: Option<ExpertPlace>,
     },
+    /// An expert whose steps are a layout that the file does not have.
+    #[error(
+        "has {} with the steps of layout {layout}, there are {layouts}: compile it again",
+        placed(Some(*place))
+    )]
+    NoSuchLayout {
+        /// Which expert.
+        place: ExpertPlace,
+        /// The layout, from 0.
+        layout: usize,
+        /// How many there are.
+        layouts: usize,
+    },
+    /// An expert program with more or fewer gains than tiles.
+    #[error(
+        "has {} with {found} gains for {expected} tiles: compile it again", placed(Some(*place))
+    )]
+    GainCount {
+        /// Which expert.
+        place: ExpertPlace,
+        /// Gains there are.
+        found: usize,
+        /// Tiles there are.
+        expected: usize,
+    },
     /// An expert program that is larger than any the compiler makes.
     #[error("has {} with {found} {what}, the most is {limit}: compile it again", placed(Some(*place)))]
     TooLarge {

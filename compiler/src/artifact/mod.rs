@@ -4,10 +4,11 @@
 //! 8 bytes   magic "LCMODEL" and a zero
 //! u32       version
 //! dense     tensors outside the experts, by name (f32)
-//! records   one per expert, by layer and key: its metadata (JSON: program header, steps, report),
+//! records   one per expert, by layer and key: its metadata (JSON: program header, gains, report),
 //!           its tables (f32), its tiles (i8)
 //! index     JSON: chip text, model configuration, the tokenizer's file where the model has one, tensor
-//!           names and shapes, and for each expert the lengths of its record
+//!           names and shapes, layouts (the steps that programs share but for their gains), and for
+//!           each expert its layout and the lengths of its record
 //! u64       bytes of index
 //! 32 bytes  BLAKE3 digest of everything before
 //! 8 bytes   end mark "LCEND" and three zeros
@@ -36,7 +37,7 @@ pub(crate) use write::Record;
 const MAGIC: [u8; 8] = *b"LCMODEL\0";
 
 /// The version this crate writes, and the only one it reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Magic and version.
 const HEADER_BYTES: u64 = 12;

@@ -1,7 +1,7 @@
 //! Reading a compiled model: every length checked before it is used, every program verified.
 
 use super::check::{check_dense, check_experts, check_program};
-use super::repr::{ExpertRepr, Index, RecordRepr, TensorRepr};
+use super::repr::{ExpertRepr, Index, RecordRepr, StepRepr, TensorRepr};
 use super::source::Source;
 use super::{
     ArtifactError, ArtifactProblem, DIGEST_BYTES, END_MARK, HEADER_BYTES, MAGIC, TRAILER_BYTES,
@@ -12,10 +12,13 @@ use crate::report::LayerReport;
 use litecore_model::checkpoint::Digest;
 use litecore_model::{ModelConfig, Tensor};
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::VerifiedProgram;
+use litecore_types::program::{Step, VerifiedLayout, VerifiedProgram};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Most steps of a model that is in memory whole: 4 GiB.
+const STEPS_OF_MODEL_MAX: usize = (4 << 30) / size_of::<Step>();
 
 /// A compiled model in a file, read expert by expert.
 ///
@@ -27,8 +30,17 @@ pub struct ArtifactReader<'a> {
     source: Source<'a>,
     chip: ChipDescription,
     index: Index,
+    layouts: Vec<Layout>,
     /// Where each expert's record is in the index, and in the file.
     records: BTreeMap<ExpertPlace, (usize, u64)>,
+}
+
+/// Steps that some programs have, but for their gains.
+#[derive(Debug)]
+struct Layout {
+    steps: Vec<Step>,
+    /// What the verifier found, once there was a program to look at.
+    verified: Option<VerifiedLayout>,
 }
 
 impl ArtifactReader<'_> {
@@ -46,8 +58,8 @@ impl ArtifactReader<'_> {
 
 impl<'a> ArtifactReader<'a> {
     fn new(origin: String, opened: Opened<'a>) -> Self {
-        let Opened { source, chip, index, records } = opened;
-        Self { origin, source, chip, index, records }
+        let Opened { source, chip, index, layouts, records } = opened;
+        Self { origin, source, chip, index, layouts, records }
     }
 
     /// The chip the programs are for.
@@ -74,8 +86,7 @@ impl<'a> ArtifactReader<'a> {
     ) -> Result<Option<(VerifiedProgram, LayerReport)>, ArtifactError> {
         let Some(&(position, at)) = self.records.get(&place) else { return Ok(None) };
         let record = self.index.experts[position];
-        let read = read_expert(&mut self.source, &self.chip, &self.index.model, record, at);
-        read.map(Some).map_err(|problem| problem.of(&self.origin))
+        self.read_expert(record, at).map(Some).map_err(|problem| problem.of(&self.origin))
     }
 
     /// Reads all tensors outside the experts.
@@ -98,12 +109,58 @@ impl<'a> ArtifactReader<'a> {
         Ok(tensors)
     }
 
+    fn read_expert(
+        &mut self,
+        record: RecordRepr,
+        at: u64,
+    ) -> Result<(VerifiedProgram, LayerReport), ArtifactProblem> {
+        let (chip, config, place) = (&self.chip, &self.index.model, record.place());
+        let metadata = self.source.bytes(at, record.metadata)?;
+        let ExpertRepr { program, report } = parse(&metadata)?;
+        let (layout, layouts) = (record.layout, self.layouts.len());
+        let layout = self.layouts.get_mut(layout);
+        let layout = layout.ok_or(ArtifactProblem::NoSuchLayout {
+            place,
+            layout: record.layout,
+            layouts,
+        })?;
+        check_program(config, place, &program, layout.steps.len())?;
+        let claimed = program.payload_bytes(chip);
+        if claimed != u128::from(record.payload) {
+            return Err(ArtifactProblem::PayloadLength { claimed, found: record.payload });
+        }
+        let payload = self.source.bytes(at + record.metadata, record.payload)?;
+        let program = program.into_program(&layout.steps, &payload, chip);
+        let refused = |violations| ArtifactProblem::Refused { place, violations };
+        let program = match &layout.verified {
+            Some(verified) => verified.verify(program).map_err(refused)?,
+            None => {
+                let (program, verified) = VerifiedLayout::new(program, chip).map_err(refused)?;
+                layout.verified = Some(verified);
+                program
+            }
+        };
+        let (inputs, outputs, width) = (program.input_len(), program.output_len(), config.width);
+        if (inputs, outputs) != (width, width) {
+            return Err(ArtifactProblem::ExpertWidth { place, inputs, outputs, width });
+        }
+        Ok((program, report.into_report()))
+    }
+
     fn into_model(mut self) -> Result<CompiledModel, ArtifactError> {
         let dense = self.dense()?;
         let mut experts = BTreeMap::new();
         let mut reports = BTreeMap::new();
+        let mut steps = 0;
         for place in self.experts().collect::<Vec<_>>() {
             if let Some((program, report)) = self.expert(place)? {
+                // In the file they stand once, so its length says nothing of them.
+                steps += program.steps.len();
+                if steps > STEPS_OF_MODEL_MAX {
+                    let (what, limit) = ("steps and more before it", STEPS_OF_MODEL_MAX);
+                    let problem = ArtifactProblem::TooLarge { place, what, found: steps, limit };
+                    return Err(problem.of(&self.origin));
+                }
                 experts.insert(place, Arc::new(program));
                 reports.insert(place, report);
             }
@@ -145,6 +202,7 @@ struct Opened<'a> {
     source: Source<'a>,
     chip: ChipDescription,
     index: Index,
+    layouts: Vec<Layout>,
     records: BTreeMap<ExpertPlace, (usize, u64)>,
 }
 
@@ -160,14 +218,19 @@ fn read_index(mut source: Source<'_>) -> Result<Opened<'_>, ArtifactProblem> {
         return Err(ArtifactProblem::PayloadLength { claimed, found });
     }
     let bytes = source.bytes(content - 8 - length, length)?;
-    let index: Index = parse(&bytes)?;
+    let mut index: Index = parse(&bytes)?;
     let chip = ChipDescription::from_toml(&index.chip, "chip description of a compiled model")
         .map_err(|source| ArtifactProblem::Chip { source })?;
     index.model.validate().map_err(|source| ArtifactProblem::Config { source })?;
     check_dense(&index.model, &index.dense)?;
     check_experts(&index.model, &index.experts)?;
     let records = locate(&index, available - length)?;
-    Ok(Opened { source, chip, index, records })
+    let layout = |steps: Vec<StepRepr>| {
+        let steps = steps.into_iter().map(StepRepr::into_step).collect();
+        Layout { steps, verified: None }
+    };
+    let layouts = std::mem::take(&mut index.layouts).into_iter().map(layout).collect();
+    Ok(Opened { source, chip, index, layouts, records })
 }
 
 fn parse<'de, T: serde::Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ArtifactProblem> {
@@ -238,32 +301,6 @@ fn check_digest(source: &mut Source<'_>, content: u64) -> Result<(), ArtifactPro
     let digest =
         |hash: blake3::Hash| -> Digest { hash.to_hex().parse().expect("64 hexadecimal digits") };
     Err(ArtifactProblem::DigestMismatch { expected: digest(stored), found: digest(found) })
-}
-
-fn read_expert(
-    source: &mut Source<'_>,
-    chip: &ChipDescription,
-    config: &ModelConfig,
-    record: RecordRepr,
-    at: u64,
-) -> Result<(VerifiedProgram, LayerReport), ArtifactProblem> {
-    let place = record.place();
-    let metadata = source.bytes(at, record.metadata)?;
-    let expert: ExpertRepr = parse(&metadata)?;
-    check_program(config, place, &expert.program)?;
-    let claimed = expert.program.payload_bytes(chip);
-    if claimed != u128::from(record.payload) {
-        return Err(ArtifactProblem::PayloadLength { claimed, found: record.payload });
-    }
-    let payload = source.bytes(at + record.metadata, record.payload)?;
-    let program = expert.program.into_program(&payload, chip);
-    let program = VerifiedProgram::new(program, chip)
-        .map_err(|violations| ArtifactProblem::Refused { place, violations })?;
-    let (inputs, outputs, width) = (program.input_len(), program.output_len(), config.width);
-    if (inputs, outputs) != (width, width) {
-        return Err(ArtifactProblem::ExpertWidth { place, inputs, outputs, width });
-    }
-    Ok((program, expert.report.into_report()))
 }
 
 /// Little-endian floats.

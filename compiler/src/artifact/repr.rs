@@ -2,6 +2,7 @@
 
 use super::read::floats;
 use super::report_repr::ReportRepr;
+use crate::gains::{Gain, with_gains};
 use litecore_model::ModelConfig;
 use litecore_model::checkpoint::Digest;
 use litecore_types::chip::ChipDescription;
@@ -21,6 +22,8 @@ pub(super) struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tokenizer: Option<String>,
     pub(super) dense: Vec<TensorRepr>,
+    /// The steps of programs, each list for all programs that have it but for their gains.
+    pub(super) layouts: Vec<Vec<StepRepr>>,
     pub(super) experts: Vec<RecordRepr>,
 }
 
@@ -37,6 +40,8 @@ pub(super) struct RecordRepr {
     pub(super) tier: u16,
     pub(super) group: u16,
     pub(super) expert: u16,
+    /// Which layout its steps are.
+    pub(super) layout: usize,
     /// Bytes of metadata.
     pub(super) metadata: u64,
     /// Bytes of tables and tiles.
@@ -50,7 +55,8 @@ pub(super) struct ExpertRepr {
     pub(super) report: ReportRepr,
 }
 
-/// A program without its tables and tiles: only how many numbers each has.
+/// A program without its steps, which are a layout of the file, and its tables and tiles: only how many
+/// numbers each has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ProgramRepr {
     name: String,
@@ -63,13 +69,15 @@ pub(super) struct ProgramRepr {
     /// Length of each table.
     pub(super) tables: Vec<usize>,
     /// The packing of each tile that follows; its size is the packing's on the chip's arrays.
-    tiles: Vec<PackingRepr>,
-    pub(super) steps: Vec<StepRepr>,
+    pub(super) tiles: Vec<PackingRepr>,
+    /// Shift and accumulators' shift of each tile; none where the layout holds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) gains: Vec<(u8, u8)>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum PackingRepr {
+pub(super) enum PackingRepr {
     Conjugate,
     Rows,
     Tokens,
@@ -111,7 +119,7 @@ pub(super) struct BufferRepr {
     address: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StepRepr {
     #[serde(flatten)]
     action: ActionRepr,
@@ -122,7 +130,7 @@ pub(super) struct StepRepr {
     after: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum ActionRepr {
     MoveIn {
@@ -183,7 +191,9 @@ impl ProgramRepr {
         self.useful_macs_per_symbol
     }
 
-    pub(super) fn new(program: &Program) -> Self {
+    /// What is a program's own, with its gains where they are not in its layout.
+    pub(super) fn new(program: &Program, gains: Option<&[Gain]>) -> Self {
+        let pair = |gain: &Gain| (gain.shift, gain.accumulate_shift);
         Self {
             name: program.name.clone(),
             chip: program.chip.clone(),
@@ -194,7 +204,7 @@ impl ProgramRepr {
             buffers: program.buffers.iter().map(BufferRepr::new).collect(),
             tables: program.tables.iter().map(Vec::len).collect(),
             tiles: program.tiles.iter().map(|tile| PackingRepr::new(tile.packing)).collect(),
-            steps: program.steps.iter().map(StepRepr::new).collect(),
+            gains: gains.into_iter().flatten().map(pair).collect(),
         }
     }
 
@@ -206,10 +216,15 @@ impl ProgramRepr {
         constants.saturating_add(tiles.sum())
     }
 
-    /// The program with its tables and tiles.
+    /// The program with its steps, tables and tiles.
     ///
     /// Panics: if the payload is not as long as [`Self::payload_bytes`] says.
-    pub(super) fn into_program(self, payload: &[u8], chip: &ChipDescription) -> Program {
+    pub(super) fn into_program(
+        self,
+        layout: &[Step],
+        payload: &[u8],
+        chip: &ChipDescription,
+    ) -> Program {
         let mut rest = payload;
         let mut take = |bytes: usize| {
             let (taken, after) = rest.split_at(bytes);
@@ -223,6 +238,11 @@ impl ProgramRepr {
             Tile { packing, codes: codes(take(tile_bytes(chip, packing))) }
         };
         let tiles = self.tiles.iter().map(tile).collect();
+        let gain = |(shift, accumulate_shift): &(u8, u8)| {
+            let (shift, accumulate_shift) = (*shift, *accumulate_shift);
+            Gain { shift, accumulate_shift }
+        };
+        let steps = with_gains(layout, &self.gains.iter().map(gain).collect::<Vec<_>>());
         Program {
             name: self.name,
             chip: self.chip,
@@ -233,7 +253,7 @@ impl ProgramRepr {
             buffers: self.buffers.into_iter().map(BufferRepr::into_buffer).collect(),
             tiles,
             tables,
-            steps: self.steps.into_iter().map(StepRepr::into_step).collect(),
+            steps,
         }
     }
 }
@@ -263,14 +283,14 @@ impl BufferRepr {
 }
 
 impl StepRepr {
-    fn new(step: &Step) -> Self {
+    pub(super) fn new(step: &Step) -> Self {
         let after = step.after.iter().map(|after| after.0).collect();
         let Symbols { from, to } = step.symbols;
         let symbols = (step.symbols != Symbols::ALL).then_some((from, to));
         Self { action: ActionRepr::new(step.action), symbols, after }
     }
 
-    fn into_step(self) -> Step {
+    pub(super) fn into_step(self) -> Step {
         let after = self.after.into_iter().map(StepIndex).collect();
         let symbols = self.symbols.map_or(Symbols::ALL, |(from, to)| Symbols { from, to });
         Step { action: self.action.into_action(), symbols, after }

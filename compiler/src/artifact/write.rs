@@ -1,13 +1,14 @@
 //! Writing a compiled model: in one pass, all of it or nothing.
 
 use super::report_repr::ReportRepr;
-use super::repr::{ExpertRepr, Index, ProgramRepr, RecordRepr, TensorRepr};
+use super::repr::{ExpertRepr, Index, ProgramRepr, RecordRepr, StepRepr, TensorRepr};
 use super::{ArtifactError, ArtifactProblem, END_MARK, MAGIC, VERSION};
+use crate::gains::gains_of_steps;
 use crate::model::{CompiledModel, ExpertPlace};
 use crate::report::LayerReport;
 use litecore_model::checkpoint::Digest;
 use litecore_model::{ModelConfig, Tensor};
-use litecore_types::program::Program;
+use litecore_types::program::{Program, Step};
 use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -142,6 +143,8 @@ impl CompiledModel {
 #[derive(Debug)]
 pub(crate) struct Record {
     metadata: Vec<u8>,
+    /// Whether the gains are in it, not in the layout.
+    has_gains: bool,
 }
 
 impl Record {
@@ -151,17 +154,13 @@ impl Record {
     }
 
     fn encode(program: &Program, report: &LayerReport) -> Result<Self, ArtifactProblem> {
-        // More than steps take, so that the text is not moved while it grows.
-        let mut metadata = Vec::with_capacity(STEP_BYTES * program.steps.len());
-        let (program, report) = (ProgramRepr::new(program), ReportRepr::new(report));
-        serde_json::to_writer(&mut metadata, &ExpertRepr { program, report })
-            .map_err(|source| ArtifactProblem::Unencodable { source })?;
-        Ok(Self { metadata })
+        let gains = gains_of_steps(&program.steps, program.tiles.len());
+        let has_gains = gains.is_some();
+        let program = ProgramRepr::new(program, gains.as_deref());
+        let metadata = encode(&ExpertRepr { program, report: ReportRepr::new(report) })?;
+        Ok(Self { metadata, has_gains })
     }
 }
-
-/// Bytes of text that few steps are longer than.
-const STEP_BYTES: usize = 256;
 
 fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index {
     Index {
@@ -170,6 +169,7 @@ fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index
         checkpoint,
         tokenizer: None,
         dense: Vec::new(),
+        layouts: Vec::new(),
         experts: Vec::new(),
     }
 }
@@ -179,6 +179,8 @@ fn new_index(chip_text: &str, config: &ModelConfig, checkpoint: Digest) -> Index
 struct Encoder<W> {
     out: Hashed<W>,
     index: Index,
+    /// The steps of each layout that was met, in the order of the index.
+    layouts: Vec<Vec<Step>>,
 }
 
 impl<W: Write> Encoder<W> {
@@ -186,7 +188,7 @@ impl<W: Write> Encoder<W> {
         let mut out = Hashed::new(out);
         out.write_all(&MAGIC).map_err(unwritable)?;
         out.write_all(&VERSION.to_le_bytes()).map_err(unwritable)?;
-        Ok(Self { out, index })
+        Ok(Self { out, index, layouts: Vec::new() })
     }
 
     fn dense(&mut self, name: &str, tensor: &Tensor) -> Result<(), ArtifactProblem> {
@@ -214,11 +216,30 @@ impl<W: Write> Encoder<W> {
         }
         let (tier, group, expert) = (key.tier, key.group, key.expert);
         let metadata = record.metadata.len() as u64;
-        self.index.experts.push(RecordRepr { layer, tier, group, expert, metadata, payload });
+        let layout = self.layout(program, record.has_gains);
+        let record = RecordRepr { layer, tier, group, expert, layout, metadata, payload };
+        self.index.experts.push(record);
         Ok(())
     }
 
+    /// The place of a program's steps among the layouts, with their gains or without.
+    fn layout(&mut self, program: &Program, without_gains: bool) -> usize {
+        let is_alike = |a: &Step, b: &Step| if without_gains { a.is_like(b) } else { a == b };
+        let is_its_own = |layout: &Vec<Step>| {
+            let pairs = || layout.iter().zip(&program.steps);
+            layout.len() == program.steps.len() && pairs().all(|(a, b)| is_alike(a, b))
+        };
+        if let Some(known) = self.layouts.iter().position(is_its_own) {
+            return known;
+        }
+        let plain = |step: &Step| if without_gains { step.without_gain() } else { step.clone() };
+        self.layouts.push(program.steps.iter().map(plain).collect());
+        self.layouts.len() - 1
+    }
+
     fn finish(mut self) -> Result<W, ArtifactProblem> {
+        let steps = |layout: &Vec<Step>| layout.iter().map(StepRepr::new).collect();
+        self.index.layouts = self.layouts.iter().map(steps).collect();
         let index = encode(&self.index)?;
         self.out.write_all(&index).map_err(unwritable)?;
         self.out.write_all(&(index.len() as u64).to_le_bytes()).map_err(unwritable)?;

@@ -21,7 +21,7 @@ pub(super) fn turns(
     symbols: u64,
 ) -> Vec<(Engine, Turns)> {
     let alone = |action: Action, count: u64| {
-        let step = Step { action, symbols: Symbols { from: 0, to: count }, after: Vec::new() };
+        let step = Step { action, symbols: Symbols { from: 0, to: count }, after: [].into() };
         chip.step_timing(program, &step, symbols)
     };
     let find = |like: fn(&Action) -> bool| (0..steps.len()).find(|step| like(&steps[*step].action));

@@ -221,7 +221,7 @@ impl<'a> Card<'a> {
         after.dedup();
         let after = self.finished.needed(&after);
         self.finished.push(Lane::of(&action), &after);
-        let mut step = Step { action, symbols, after };
+        let mut step = Step { action, symbols, after: after.into() };
         let issued = Cycles(self.chip.issue_cycles().0 * (self.steps.len() as u64 + 1));
         if symbols == NOT_YET {
             step.symbols = Symbols::ALL;

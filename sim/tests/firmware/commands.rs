@@ -153,7 +153,7 @@ fn what_would_harm_the_chip_is_refused_whatever_the_host_says() {
     assert_eq!((fault, violations), (Some(FaultCode::ProgramRefused), 1));
     let mut unsettled = sound.clone();
     for step in &mut unsettled.steps {
-        step.after.clear();
+        step.after = [].into();
     }
     assert_eq!(refuse(&unsettled, "\n").0, Some(FaultCode::ProgramRefused));
     let mut bank = sound.clone();

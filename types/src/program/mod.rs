@@ -36,6 +36,7 @@ pub use verify::{VerifiedLayout, VerifiedProgram};
 pub use violation::Violation;
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Index of a buffer in a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,14 +120,26 @@ pub struct Step {
     /// For which symbols. For [`Action::LoadBank`] and [`Action::Settle`]: those of the streams
     /// they are for, so that they are dropped together.
     pub symbols: Symbols,
-    /// Steps that must have finished first; ascending.
-    pub after: Vec<StepIndex>,
+    /// Steps that must have finished first; ascending. Shared with the same step of other programs.
+    pub after: Arc<[StepIndex]>,
 }
 
 impl Step {
     /// A step on all symbols of a run.
-    pub fn new(action: Action, after: Vec<StepIndex>) -> Self {
-        Self { action, symbols: Symbols::ALL, after }
+    pub fn new(action: Action, after: impl Into<Arc<[StepIndex]>>) -> Self {
+        Self { action, symbols: Symbols::ALL, after: after.into() }
+    }
+
+    /// Whether it differs from another in nothing but its gains.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (own, others) = (self.action.without_gain(), other.action.without_gain());
+        own == others && self.symbols == other.symbols && self.after == other.after
+    }
+
+    /// The step with its gains set to zero.
+    #[must_use]
+    pub fn without_gain(&self) -> Self {
+        Self { action: self.action.without_gain(), ..self.clone() }
     }
 }
 
@@ -238,6 +251,15 @@ pub enum Action {
         /// Source.
         from: BufferId,
     },
+}
+
+impl Action {
+    fn without_gain(mut self) -> Self {
+        if let Self::Stream { shift, accumulate_shift, .. } = &mut self {
+            (*shift, *accumulate_shift) = (0, 0);
+        }
+        self
+    }
 }
 
 /// A program as the compiler emits it; see [`VerifiedProgram`] for one that may be loaded.

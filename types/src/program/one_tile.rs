@@ -55,7 +55,7 @@ impl OneTile<'_> {
             first: true,
         };
         let step = |action, after: &[u32]| {
-            Step::new(action, after.iter().copied().map(StepIndex).collect())
+            Step::new(action, after.iter().copied().map(StepIndex).collect::<Vec<_>>())
         };
         Program {
             name: self.name.clone(),

@@ -175,7 +175,7 @@ mod tests {
     const VECTOR: Action = Action::SwiGlu { gate: BufferId(0), up: BufferId(0), to: BufferId(0) };
 
     fn step(action: Action, after: &[u32]) -> Step {
-        Step::new(action, after.iter().copied().map(StepIndex).collect())
+        Step::new(action, after.iter().copied().map(StepIndex).collect::<Vec<_>>())
     }
 
     #[test]

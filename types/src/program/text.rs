@@ -396,7 +396,7 @@ fn step(text: &str) -> Result<Step, Expected> {
         _ => return Err("a known action"),
     };
     all_read(&fields)?;
-    Ok(Step { action, symbols, after })
+    Ok(Step { action, symbols, after: after.into() })
 }
 
 fn symbols(range: &str) -> Option<Symbols> {

@@ -74,7 +74,7 @@ impl VerifiedLayout {
             && own.tiles.iter().zip(&other.tiles).all(|(a, b)| a.packing == b.packing)
             && other.tables.iter().map(Vec::len).eq(self.table_lens.iter().copied())
             && own.steps.len() == other.steps.len()
-            && own.steps.iter().zip(&other.steps).all(|(a, b)| are_alike(a, b))
+            && own.steps.iter().zip(&other.steps).all(|(a, b)| a.is_like(b))
     }
 
     /// Whether the codes, constants and gains of a program of this layout are sound.
@@ -102,15 +102,4 @@ impl VerifiedLayout {
         let largest = code_max.checked_mul(1 << widest_shift.min(40));
         largest.and_then(|code| code.checked_mul(self.terms_max)).is_some_and(|sum| sum <= WIDEST)
     }
-}
-
-/// Whether two steps differ in nothing but their gains.
-fn are_alike(a: &Step, b: &Step) -> bool {
-    let plain = |mut action: Action| {
-        if let Action::Stream { shift, accumulate_shift, .. } = &mut action {
-            (*shift, *accumulate_shift) = (0, 0);
-        }
-        action
-    };
-    a.symbols == b.symbols && a.after == b.after && plain(a.action) == plain(b.action)
 }

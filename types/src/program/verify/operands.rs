@@ -5,7 +5,7 @@ use crate::program::{Action, BufferId, ElementKind, Step, StepIndex, TableId, Ti
 
 impl Verifier<'_> {
     pub(super) fn check_references(&mut self, step: StepIndex, of: &Step) {
-        for &earlier in &of.after {
+        for &earlier in of.after.iter() {
             if earlier >= step {
                 self.violations.push(Violation::NotEarlier { step, after: earlier });
             }

@@ -69,7 +69,7 @@ pub fn compile_expert(
     let macs = (weights.gate.len() + weights.up.len() + weights.down.len()) as u64;
     let count = usize::try_from(macs).unwrap_or(usize::MAX);
 
-    let samples = Samples::choose(name, samples, width, count, options)?;
+    let samples = Samples::choose(name, samples, width, (count, chip.tile_outputs()), options)?;
     let limits = Limits {
         weight: chip.weight_limit(),
         input: chip.input_limit(),

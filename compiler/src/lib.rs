@@ -43,7 +43,7 @@ pub use error::CompileError;
 pub use expert::{CompiledExpert, ExpertWeights, compile_expert};
 pub use linear::{CompiledLinear, compile_linear};
 pub use model::{CompiledModel, ExpertPlace, ModelRequest, compile_model, compile_model_to};
-pub use options::{CompileOptions, SAMPLE_ROWS_MIN, SAMPLE_WORK};
+pub use options::{CompileOptions, SAMPLE_SUMS_MIN, SAMPLE_WORK};
 pub use passes::{Figure, NeededPass, Pass, PassReport, PassSet, Switch, UnknownPass};
 pub use predict::{Hold, Prediction, StepSpan, predict};
 pub use report::{LayerReport, MatrixReport, TileReport};

@@ -53,7 +53,8 @@ pub(crate) fn compile_matrix(
     check_chip(chip, name)?;
     options.check(name)?;
     matrix.check()?;
-    let samples = Samples::choose(name, samples, inputs, weights.len(), options)?;
+    let size = (weights.len(), chip.tile_outputs());
+    let samples = Samples::choose(name, samples, inputs, size, options)?;
     let limits = Limits {
         weight: chip.weight_limit(),
         input: chip.input_limit(),

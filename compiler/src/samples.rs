@@ -3,6 +3,7 @@
 //! Without samples, inputs are modeled as independent standard normals: the inputs of an expert
 //! are RMS-normalised, and quantisation divides out whatever common scale is left.
 
+use crate::options::SAMPLE_SUMS_MIN;
 use crate::{CompileError, CompileOptions};
 use litecore_kernels::normal::standard_normals;
 use litecore_types::Seed;
@@ -24,7 +25,7 @@ pub enum SampleSource {
     },
 }
 
-/// Rows of the Gaussian model: with 64 outputs a tile's gain then rests on 4096 sums.
+/// Rows of the Gaussian model where tiles have 64 outputs or more: a gain then rests on 4096 sums.
 const GAUSSIAN_ROWS: usize = 64;
 
 /// Whole input vectors, row after row.
@@ -35,14 +36,15 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// The samples to use for a layer with `inputs` inputs and so many weights.
+    /// The samples to use for a layer with `inputs` inputs and so many weights, on tiles of so many
+    /// outputs.
     ///
     /// Errors: if `given` is not a whole number of vectors.
     pub(crate) fn choose(
         layer: &str,
         given: &[f32],
         inputs: usize,
-        weights: usize,
+        (weights, tile_outputs): (usize, usize),
         options: &CompileOptions,
     ) -> Result<Self, CompileError> {
         if inputs == 0 || !given.len().is_multiple_of(inputs) {
@@ -50,10 +52,12 @@ impl Samples {
             return Err(CompileError::SampleCount { layer, elements, inputs });
         }
         if given.is_empty() {
-            return Ok(Self::gaussian(inputs, options.sample_rows(GAUSSIAN_ROWS, weights)));
+            let available = GAUSSIAN_ROWS.max(SAMPLE_SUMS_MIN.div_ceil(tile_outputs.max(1)));
+            let rows = options.sample_rows(available, weights, tile_outputs);
+            return Ok(Self::gaussian(inputs, rows));
         }
         let available = given.len() / inputs;
-        let rows = options.sample_rows(available, weights);
+        let rows = options.sample_rows(available, weights, tile_outputs);
         let mut values = Vec::with_capacity(rows * inputs);
         for row in 0..rows {
             values.extend_from_slice(&given[row * available / rows * inputs..][..inputs]);
@@ -90,14 +94,15 @@ mod tests {
     fn many_samples_are_thinned_out_evenly() {
         let options = CompileOptions { sample_rows_max: 3, ..CompileOptions::default() };
         let given: Vec<f32> = (0..16_u8).map(f32::from).collect();
-        let samples = Samples::choose("l", &given, 2, 8, &options).expect("whole vectors");
+        let samples = Samples::choose("l", &given, 2, (8, 64), &options).expect("whole vectors");
         assert_eq!(samples.values, [0.0, 1.0, 4.0, 5.0, 10.0, 11.0]);
         assert_eq!(samples.source, SampleSource::Caller { rows: 3 });
     }
 
     #[test]
     fn without_samples_the_model_has_unit_power() {
-        let samples = Samples::choose("l", &[], 128, 8, &CompileOptions::default()).expect("none");
+        let samples =
+            Samples::choose("l", &[], 128, (8, 64), &CompileOptions::default()).expect("none");
         assert_eq!(samples.source, SampleSource::GaussianModel { rows: 64 });
         let power: f64 = samples.values.iter().map(|x| f64::from(x * x)).sum();
         assert!((power / samples.values.len() as f64 - 1.0).abs() < 0.05);
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn half_a_vector_is_refused() {
-        let error = Samples::choose("l", &[1.0; 5], 2, 8, &CompileOptions::default());
+        let error = Samples::choose("l", &[1.0; 5], 2, (8, 64), &CompileOptions::default());
         assert!(matches!(error, Err(CompileError::SampleCount { elements: 5, inputs: 2, .. })));
     }
 }

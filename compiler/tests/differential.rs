@@ -223,3 +223,34 @@ fn a_matrix_of_zeros_runs_one_tile_per_slice() {
     assert_eq!((report.tiles.len(), report.skipped_tiles, report.snr_db), (2, 2, None));
     assert_eq!(bits(&run(&compiled.program, &chip, &[1.0; 16])), [0; 6]);
 }
+
+#[test]
+fn an_expert_of_a_hundred_thousand_steps_is_like_any_other() {
+    // As many tiles as the experts of large models have on arrays of 64 by 64.
+    let chip = chip("tiny-4", &[]);
+    let (width, expert_width) = (640, 560);
+    let expert = SampleExpert::gaussian(11, width, expert_width);
+    let compiled = expert.compile(&chip);
+    let program = &compiled.program;
+    assert!(program.steps.len() > 100_000, "{} steps", program.steps.len());
+    let x = normals(5, 3 * width);
+    let y = run(program, &chip, &x);
+    let (mut signal, mut error) = (0.0, 0.0);
+    let product = |weights: &[f32], x: &[f64]| -> Vec<f64> {
+        let rows = weights.chunks_exact(x.len());
+        rows.map(|row| row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum()).collect()
+    };
+    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact(width)) {
+        let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        let (gate, up) = (product(&expert.gate, &x), product(&expert.up, &x));
+        let hidden: Vec<f64> =
+            gate.iter().zip(&up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
+        for (exact, found) in product(&expert.down, &hidden).iter().zip(y) {
+            signal += exact * exact;
+            error += (exact - f64::from(*found)) * (exact - f64::from(*found));
+        }
+    }
+    let (found, reported) = (10.0 * (signal / error).log10(), compiled.report.snr_db);
+    let reported = reported.expect("codes are not floats");
+    assert!((found - reported).abs() < 1.5, "{found:.2} dB, reported {reported:.2} dB");
+}

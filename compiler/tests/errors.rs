@@ -74,10 +74,11 @@ fn a_card_without_room_for_one_symbol_is_refused() {
 #[test]
 fn a_layer_of_too_many_tiles_is_refused() {
     let chip = chip("tiny-4", &[("array.inputs", "1"), ("array.outputs", "1")]);
-    let weights = vec![1.0; 44_000];
-    let error =
-        compile_linear(&chip, "long", &weights, 1, 44_000, &weights, &CompileOptions::default())
-            .expect_err("22000 tiles");
+    let (outputs, inputs) = (400, 880);
+    let weights = vec![1.0; outputs * inputs];
+    let options = CompileOptions::default();
+    let error = compile_linear(&chip, "large", &weights, outputs, inputs, &[], &options)
+        .expect_err("176000 tiles");
     assert!(matches!(error, CompileError::TooLarge { what: "steps", .. }), "{error}");
     assert!(error.to_string().ends_with("split it, or use a chip whose arrays fit its matrices"));
 }

@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use waves::Plan;
 
 /// The most steps in a program.
-pub(crate) const STEPS_MAX: usize = 1 << 15;
+pub(crate) const STEPS_MAX: usize = 1 << 19;
 
 /// Runs that a schedule is made for, where the caller does not say.
 const BATCHES: [u64; 4] = [1, 8, 64, 512];

@@ -86,7 +86,7 @@ impl Default for CardOptions {
             in_flight_max: 64,
             images_max: 4096,
             image_bytes_max: 4 << 30,
-            steps_max: 1 << 16,
+            steps_max: 1 << 19,
             kept_reply_bytes: 4 << 20,
             firmware_bytes_max: 16 << 20,
             confirm_within_ns: 10_000_000_000,

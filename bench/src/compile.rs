@@ -4,7 +4,10 @@
 //! finds each row's largest weight, and writes the codes of all rows to memory; nothing else. The
 //! *checked* one, which keys call `plain`, reads the checkpoint as everybody here must, digests and
 //! numbers checked. Neither cuts tiles, looks at samples or writes a file. Compilation and both passes
-//! use the same threads, and the files are in the system's cache for all three.
+//! use the same threads.
+//!
+//! Compilation is held against both with the files in the system's cache, and against the raw one with
+//! the files on the disk, where those of a model larger than memory are.
 
 use crate::rounds::{interleaved, interleaved_with_rests, processor_seconds};
 use litecore_compiler::{CompileError, CompileOptions, ModelRequest, compile_model_to};
@@ -16,7 +19,9 @@ use litecore_model::{
 };
 use litecore_types::chip::ChipDescription;
 use rayon::prelude::*;
+use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -53,10 +58,18 @@ pub struct Speeds {
     pub ratio_to_plain: f64,
     /// Speed of compilation over that of the raw pass.
     pub ratio_to_raw: f64,
+    /// Seconds to compile files that are not in the system's cache.
+    pub compile_from_disk_s: f64,
+    /// Seconds of the raw pass over them.
+    pub raw_from_disk_s: f64,
+    /// The second over the first.
+    pub ratio_to_raw_from_disk: f64,
     /// Processor seconds of one compilation, all threads; nothing where the system does not tell.
     pub compile_processor_s: Option<f64>,
     /// Processor seconds of one plain pass.
     pub plain_processor_s: Option<f64>,
+    /// Processor seconds of one raw pass.
+    pub raw_processor_s: Option<f64>,
     /// The second over the first: the ratio as it would be on a machine with nothing else to do.
     pub ratio_of_processor_time: Option<f64>,
     /// Likewise for the raw pass.
@@ -145,31 +158,37 @@ pub fn compare(
     let directory = folder.join("checkpoint");
     let config = generate(&directory, megabytes).map_err(CompileBenchError::Write)?;
     let shard = directory.join("tier-only.safetensors");
-    let mut failure = None;
-    let (mut compiling, mut passing) = (Spent::default(), Spent::default());
-    let mut raw = Spent::default();
     let target = folder.join("compiled");
-    let mut compile = || match compiling.time(|| compile_once(chip, chip_text, &directory, &target))
-    {
-        Ok(()) => {}
-        Err(error) => failure = Some(error),
+    let (mut compiling, mut passing, mut raw) =
+        (Spent::default(), Spent::default(), Spent::default());
+    let failure = RefCell::new(None);
+    let failed = |error| _ = failure.borrow_mut().get_or_insert(error);
+    let compile_once =
+        || compile_once(chip, chip_text, &directory, &target).unwrap_or_else(&failed);
+    let raw_once = || match raw_pass(&shard) {
+        Ok(sum) => _ = black_box(sum),
+        Err(error) => failed(CompileBenchError::Plain(error)),
+    };
+    let plain_once = || match plain_pass(&directory) {
+        Ok(sum) => _ = black_box(sum),
+        Err(error) => failed(CompileBenchError::Checkpoint(error)),
     };
     // To free the memory of an older result is no part of compiling.
-    let mut remove = || _ = fs::remove_file(&target);
-    let mut plain_failure = None;
-    let mut plain = || match passing.time(|| plain_pass(&directory)) {
-        Ok(sum) => _ = black_box(sum),
-        Err(error) => plain_failure = Some(CompileBenchError::Checkpoint(error)),
+    let remove = || _ = fs::remove_file(&target);
+    let (compile_s, plain_s) = interleaved_with_rests(
+        SECONDS,
+        &mut || compiling.time(compile_once),
+        &mut || remove(),
+        &mut || passing.time(plain_once),
+    );
+    let (raw_s, _) = interleaved(SECONDS, &mut || raw.time(raw_once), &mut || {});
+    let mut forget = || {
+        remove();
+        forget_cached(&directory).unwrap_or_else(|error| failed(CompileBenchError::Plain(error)));
     };
-    let (compile_s, plain_s) =
-        interleaved_with_rests(SECONDS, &mut compile, &mut remove, &mut plain);
-    let mut raw_failure = None;
-    let mut take_raw = || match raw.time(|| raw_pass(&shard)) {
-        Ok(sum) => _ = black_box(sum),
-        Err(error) => raw_failure = Some(CompileBenchError::Plain(error)),
-    };
-    let (raw_s, _) = interleaved(SECONDS, &mut take_raw, &mut || {});
-    if let Some(error) = failure.or(plain_failure).or(raw_failure) {
+    let (compile_from_disk_s, raw_from_disk_s) =
+        interleaved_with_rests(SECONDS, &mut || compile_once(), &mut forget, &mut || raw_once());
+    if let Some(error) = failure.into_inner() {
         return Err(error);
     }
     let raw_processor_s = raw.median();
@@ -187,8 +206,12 @@ pub fn compare(
         plain_bytes_per_s: bytes as f64 / plain_s,
         ratio_to_plain: plain_s / compile_s,
         ratio_to_raw: raw_s / compile_s,
+        compile_from_disk_s,
+        raw_from_disk_s,
+        ratio_to_raw_from_disk: raw_from_disk_s / compile_from_disk_s,
         compile_processor_s,
         plain_processor_s,
+        raw_processor_s,
         ratio_of_processor_time: compile_processor_s
             .zip(plain_processor_s)
             .map(|(compile, plain)| plain / compile),
@@ -196,6 +219,17 @@ pub fn compare(
             .zip(raw_processor_s)
             .map(|(compile, raw)| raw / compile),
     })
+}
+
+/// Has the system give back the memory that holds the files of a directory.
+fn forget_cached(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let file = File::open(entry?.path())?;
+        // Only what is on the disk can go.
+        file.sync_all()?;
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+    }
+    Ok(())
 }
 
 /// Processor time of pieces of work.

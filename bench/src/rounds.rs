@@ -9,7 +9,7 @@ pub(crate) fn interleaved(
     interleaved_with_rests(seconds, first, &mut || {}, second)
 }
 
-/// The same, with something between the two that does not count.
+/// The same, with something before each of the two that does not count.
 pub(crate) fn interleaved_with_rests(
     seconds: f64,
     first: &mut dyn FnMut(),
@@ -38,24 +38,22 @@ fn rounds(
     rest: &mut dyn FnMut(),
     second: &mut dyn FnMut(),
 ) -> (Vec<f64>, Vec<f64>) {
-    first();
-    rest();
-    second();
+    let mut timed = |work: &mut dyn FnMut()| {
+        rest();
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    timed(first);
+    timed(second);
     let deadline = Instant::now() + Duration::from_secs_f64(seconds);
     let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
     // At least five rounds, however slow they are.
     while firsts.len() < 5 || Instant::now() < deadline {
         firsts.push(timed(first));
-        rest();
         seconds.push(timed(second));
     }
     (firsts, seconds)
-}
-
-fn timed(work: &mut dyn FnMut()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -243,22 +243,24 @@ fn range_used(squares: i64, count: usize, limit: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::WithReport;
 
-    /// The codes of a matrix in one tile, row-major as its weights are, and the scales.
-    fn codes_of(
+    /// A matrix in one tile.
+    fn quantised(
         weights: &[f32],
         outputs: usize,
         limit: i32,
         clip: Option<&[f32]>,
-    ) -> Result<(Vec<i8>, Vec<f32>, Option<PassReport>), CompileError> {
+    ) -> Result<WithReport, CompileError> {
         let inputs = weights.len() / outputs;
         let matrix = Matrix { name: "layer 3 up", weights, outputs, inputs };
         let grid = TileGrid::new(outputs, inputs, inputs, outputs);
-        let (made, report) = Quantiser { limit, clip, grid }.quantise(matrix, false)?;
-        Ok((turned_back(&made.slices[0].coarse[0], outputs), made.scales, report))
+        Quantiser { limit, clip, grid }.quantise(matrix, false)
     }
 
-    fn turned_back(tile: &[i8], outputs: usize) -> Vec<i8> {
+    /// The codes of a matrix in one tile, row-major as its weights are.
+    fn codes(matrix: &QuantisedMatrix) -> Vec<i8> {
+        let (tile, outputs) = (&matrix.slices[0].coarse[0], matrix.scales.len());
         let rows = (0..outputs).flat_map(|row| tile.iter().skip(row).step_by(outputs));
         rows.copied().collect()
     }
@@ -266,10 +268,10 @@ mod tests {
     #[test]
     fn each_row_has_its_own_scale_and_uses_the_whole_range() {
         let weights = [1.0, -0.5, 0.0, 127.0, 254.0, -1.0];
-        let (codes, scales, _) = codes_of(&weights, 2, 127, None).expect("finite");
+        let (matrix, _) = quantised(&weights, 2, 127, None).expect("finite");
         // -0.5 * 127 = -63.5 and 127 * 0.5 = 63.5 both tie to 64; -1 * 0.5 = -0.5 ties to 0.
-        assert_eq!(codes, [127, -64, 0, 64, 127, 0]);
-        assert_eq!(scales, [1.0 / 127.0, 2.0]);
+        assert_eq!(codes(&matrix), [127, -64, 0, 64, 127, 0]);
+        assert_eq!(matrix.scales, [1.0 / 127.0, 2.0]);
     }
 
     #[test]
@@ -280,11 +282,12 @@ mod tests {
         weights[0] = 80.0;
         let mut power = vec![1.0; 64];
         power[0] = 0.0;
-        let (plain, plain_scales, none) = codes_of(&weights, 2, 127, None).expect("finite");
-        let (clipped, scales, report) = codes_of(&weights, 2, 127, Some(&power)).expect("finite");
+        let (plain, none) = quantised(&weights, 2, 127, None).expect("finite");
+        let (clipped, report) = quantised(&weights, 2, 127, Some(&power)).expect("finite");
         // A quarter of the range is the least that is tried.
-        assert_eq!(plain_scales[..1], [80.0 / 127.0]);
-        assert_eq!(scales[..1], [20.0 / 127.0]);
+        assert_eq!(plain.scales[..1], [80.0 / 127.0]);
+        assert_eq!(clipped.scales[..1], [20.0 / 127.0]);
+        let (plain, clipped) = (codes(&plain), codes(&clipped));
         assert_eq!((plain[0], clipped[0]), (127, 127));
         let finer: Vec<f32> =
             weights[1..64].iter().map(|w| (w * (127.0 / 20.0)).round_ties_even()).collect();
@@ -348,15 +351,15 @@ mod tests {
 
     #[test]
     fn narrow_cells_get_narrow_codes() {
-        let (codes, ..) = codes_of(&[7.0, -3.0, 1.0], 1, 7, None).expect("finite");
-        assert_eq!(codes, [7, -3, 1]);
+        let (matrix, _) = quantised(&[7.0, -3.0, 1.0], 1, 7, None).expect("finite");
+        assert_eq!(codes(&matrix), [7, -3, 1]);
     }
 
     #[test]
     fn a_weight_that_is_not_finite_is_named_by_layer_row_and_column() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let weights = [0.0, 1.0, 2.0, 3.0, bad, 5.0];
-            let error = codes_of(&weights, 2, 127, None).expect_err("bad");
+            let error = quantised(&weights, 2, 127, None).expect_err("bad");
             assert_eq!(
                 error.to_string(),
                 "layer `layer 3 up`: the weight in row 1, column 1 is not finite: \

@@ -31,8 +31,8 @@ struct ArrayReport {
     speeds: sim::Speeds,
 }
 
-const PLAIN_PASS: &str = "reading the same checkpoint, digests checked, and quantising each row; raw: \
-    the same bytes of the file without any check; same threads";
+const PLAIN_PASS: &str = "checked: reading the same checkpoint, digests checked, and quantising each row \
+    (keys: plain); raw: the same bytes of the file without any check; same threads";
 
 #[derive(Debug, Serialize)]
 struct CompileReport {
@@ -181,26 +181,33 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
     let machine = Machine::here();
     let report = CompileReport { machine, reference: PLAIN_PASS, chip: CHIP, speeds, growth };
     let speeds = &report.speeds;
+    let mut table =
+        Table::left(["work", "files in the cache", "of processors", "speed", "files on the disk"]);
+    let processor = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |s| si(s, "s"));
+    let rate = |seconds: f64| si(speeds.bytes as f64 / seconds, "B/s");
+    let mut row = |what: &str, cached: f64, spent: Option<f64>, from_disk: Option<f64>| {
+        let from_disk = processor(from_disk);
+        table.row([what.to_owned(), si(cached, "s"), processor(spent), rate(cached), from_disk]);
+    };
+    let compiled = (speeds.compile_s, speeds.compile_processor_s, Some(speeds.compile_from_disk_s));
+    row("compile, file to file", compiled.0, compiled.1, compiled.2);
+    row("checked pass (plain)", speeds.plain_s, speeds.plain_processor_s, None);
+    row("raw pass", speeds.raw_s, speeds.raw_processor_s, Some(speeds.raw_from_disk_s));
     let text = format!(
-        "{}, {} instructions, {} threads; {} of weights (f32) for {}\n\
-         compile, file to file  {}  {}\n\
-         plain pass             {}  {}\n\
-         raw pass               {}\n\
-         ratio to plain {:.2}, to raw {:.2}; of processor time: to plain {}, to raw {}\n\
+        "{}, {} instructions, {} threads; {} of weights (f32) for {}\n{}\
+         speed of compiling over the checked pass {:.2}, over the raw pass {:.2}, from the disk {:.2}\n\
+         of processor time over the checked pass {}, over the raw pass {}\n\
          four times the weights in an expert: {} times the processor time for each\n\
-         plain: {}\n",
+         {}\n",
         report.machine.processor,
         report.machine.instructions,
         speeds.threads,
         si(speeds.bytes as f64, "B"),
         report.chip,
-        si(speeds.compile_s, "s"),
-        si(speeds.bytes_per_s, "B/s"),
-        si(speeds.plain_s, "s"),
-        si(speeds.plain_bytes_per_s, "B/s"),
-        si(speeds.raw_s, "s"),
+        table.render(),
         speeds.ratio_to_plain,
         speeds.ratio_to_raw,
+        speeds.ratio_to_raw_from_disk,
         ratio(speeds.ratio_of_processor_time),
         ratio(speeds.ratio_of_processor_time_to_raw),
         ratio(report.growth.per_weight),

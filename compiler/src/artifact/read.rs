@@ -132,13 +132,12 @@ impl<'a> ArtifactReader<'a> {
         let payload = self.source.bytes(at + record.metadata, record.payload)?;
         let program = program.into_program(&layout.steps, &payload, chip);
         let refused = |violations| ArtifactProblem::Refused { place, violations };
-        let program = match &layout.verified {
-            Some(verified) => verified.verify(program).map_err(refused)?,
-            None => {
-                let (program, verified) = VerifiedLayout::new(program, chip).map_err(refused)?;
-                layout.verified = Some(verified);
-                program
-            }
+        let program = if let Some(verified) = &layout.verified {
+            verified.verify(program).map_err(refused)?
+        } else {
+            let (program, verified) = VerifiedLayout::new(program, chip).map_err(refused)?;
+            layout.verified = Some(verified);
+            program
         };
         let (inputs, outputs, width) = (program.input_len(), program.output_len(), config.width);
         if (inputs, outputs) != (width, width) {

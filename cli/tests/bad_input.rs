@@ -155,10 +155,10 @@ fn a_chip_that_is_too_small() {
     let chip = victim.chip("tiny-4", &[("sram_bytes", "sram_bytes = 1024")]);
     let words = ["layer `layer 0 small.0.0`", "card memory", "raise memory.sram_bytes"];
     victim.refused(&["--chip", text(&chip)], &words);
-    // One cell per array: more tiles than a program can hold.
+    // One cell per array, read many times: more steps than a program can hold.
     let chip = victim.chip("tiny-4", &[("inputs", "inputs = 1"), ("outputs", "outputs = 1")]);
     let words = ["`layer 0 small.0.0` needs", "steps", "use a chip whose arrays fit its matrices"];
-    victim.refused(&["--chip", text(&chip)], &words);
+    victim.refused(&["--chip", text(&chip), "--target-snr", "60"], &words);
 }
 
 #[test]

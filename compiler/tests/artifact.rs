@@ -4,6 +4,7 @@
 mod problem;
 
 use litecore_compiler::{ArtifactProblem, ArtifactReader, CompiledModel};
+use litecore_model::{ModelConfig, TierConfig, TierId};
 use litecore_types::program::{Action, Program, VerifiedProgram};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
@@ -142,20 +143,23 @@ fn single_experts_can_be_read() {
     assert_eq!(reader.dense().expect("readable"), model.dense);
 }
 
+/// How many layouts the index has, and the layout of each expert.
+fn layouts(bytes: &[u8]) -> (usize, Vec<Option<u64>>) {
+    let index: serde_json::Value =
+        serde_json::from_slice(&bytes[index_range(bytes)]).expect("JSON");
+    let experts = index["experts"].as_array().expect("experts").iter();
+    let layouts = index["layouts"].as_array().expect("layouts").len();
+    (layouts, experts.map(|expert| expert["layout"].as_u64()).collect())
+}
+
 #[test]
 fn steps_are_written_once_for_all_programs_that_differ_in_gains() {
     let mut model = problem::compiled();
-    let layouts = |bytes: &[u8]| -> (usize, Vec<u64>) {
-        let index: serde_json::Value =
-            serde_json::from_slice(&bytes[index_range(bytes)]).expect("JSON");
-        let experts = index["experts"].as_array().expect("experts").iter();
-        let layout = |expert: &serde_json::Value| expert["layout"].as_u64().expect("a number");
-        (index["layouts"].as_array().expect("layouts").len(), experts.map(layout).collect())
-    };
     // Two tiers of different shapes; the experts of each have gains of their own.
     let (count, of_experts) = layouts(&BYTES);
     let shapes: Vec<usize> = model.experts.values().map(|program| program.steps.len()).collect();
     assert_eq!((count, of_experts.len()), (2, shapes.len()), "{shapes:?}");
+    assert!(of_experts.iter().all(Option::is_some));
     for (a, layout_a) in shapes.iter().zip(&of_experts) {
         for (b, layout_b) in shapes.iter().zip(&of_experts) {
             assert_eq!(a == b, layout_a == layout_b);
@@ -181,6 +185,29 @@ fn steps_are_written_once_for_all_programs_that_differ_in_gains() {
     let bytes = model.to_bytes().expect("memory does not refuse");
     let has_gains = |bytes: &[u8]| bytes[first_record(bytes)].windows(7).any(|w| w == b"\"gains\"");
     assert_eq!((has_gains(&BYTES), has_gains(&bytes)), (true, false));
+    assert_eq!(CompiledModel::from_bytes(&bytes, "test").expect("whole"), model);
+}
+
+#[test]
+fn where_every_program_has_steps_of_its_own_they_stand_with_it() {
+    // Forty hidden elements make five tiles of `down`, and expert n has zeros in the places of its bits.
+    let hidden = 40;
+    let tier = TierConfig::new(TierId::new("a").expect("valid"), 1, 20, hidden);
+    let config = ModelConfig { layers: 1, tiers: vec![tier], ..problem::config() };
+    let files = problem::changed_files(&config, &|name, weights| {
+        let number = name.strip_suffix(".down.weight").and_then(|name| name.rsplit('.').next());
+        let Some(expert) = number.and_then(|number| number.parse::<usize>().ok()) else { return };
+        for tile in (0..5).filter(|tile| expert >> tile & 1 == 1) {
+            for row in weights.chunks_exact_mut(hidden).take(4) {
+                row[8 * tile..][..8].fill(0.0);
+            }
+        }
+    });
+    let model = problem::compile(&problem::open(&files));
+    let bytes = model.to_bytes().expect("memory does not refuse");
+    let (count, of_experts) = layouts(&bytes);
+    let own = of_experts.iter().filter(|layout| layout.is_none()).count();
+    assert_eq!((count, of_experts.len(), own), (16, 20, 4), "{of_experts:?}");
     assert_eq!(CompiledModel::from_bytes(&bytes, "test").expect("whole"), model);
 }
 

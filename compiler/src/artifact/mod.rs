@@ -5,10 +5,10 @@
 //! u32       version
 //! dense     tensors outside the experts, by name (f32)
 //! records   one per expert, by layer and key: its metadata (JSON: program header, gains, report),
-//!           its tables (f32), its tiles (i8)
+//!           its steps (JSON) unless they are a layout, its tables (f32), its tiles (i8)
 //! index     JSON: chip text, model configuration, the tokenizer's file where the model has one, tensor
-//!           names and shapes, layouts (the steps that programs share but for their gains), and for
-//!           each expert its layout and the lengths of its record
+//!           names and shapes, layouts (steps that programs share but for their gains), and for each
+//!           expert its layout and the lengths of its record
 //! u64       bytes of index
 //! 32 bytes  BLAKE3 digest of everything before
 //! 8 bytes   end mark "LCEND" and three zeros
@@ -38,6 +38,10 @@ const MAGIC: [u8; 8] = *b"LCMODEL\0";
 
 /// The version this crate writes, and the only one it reads.
 const VERSION: u32 = 3;
+
+/// Most layouts that a writer keeps for programs that follow: a model has a few shapes, and where tiles
+/// of zeros are left out of each expert in another way, memory must not hold the steps of all.
+const LAYOUTS_MAX: usize = 16;
 
 /// Magic and version.
 const HEADER_BYTES: u64 = 12;

@@ -43,6 +43,13 @@ struct Layout {
     verified: Option<VerifiedLayout>,
 }
 
+impl Layout {
+    fn new(steps: Vec<StepRepr>) -> Self {
+        let steps = steps.into_iter().map(StepRepr::into_step).collect();
+        Self { steps, verified: None }
+    }
+}
+
 impl ArtifactReader<'_> {
     /// Opens a file.
     ///
@@ -117,19 +124,22 @@ impl<'a> ArtifactReader<'a> {
         let (chip, config, place) = (&self.chip, &self.index.model, record.place());
         let metadata = self.source.bytes(at, record.metadata)?;
         let ExpertRepr { program, report } = parse(&metadata)?;
-        let (layout, layouts) = (record.layout, self.layouts.len());
-        let layout = self.layouts.get_mut(layout);
-        let layout = layout.ok_or(ArtifactProblem::NoSuchLayout {
-            place,
-            layout: record.layout,
-            layouts,
-        })?;
+        let layouts = self.layouts.len();
+        let mut own;
+        let layout = if let Some(layout) = record.layout {
+            let missing = ArtifactProblem::NoSuchLayout { place, layout, layouts };
+            self.layouts.get_mut(layout).ok_or(missing)?
+        } else {
+            let steps = self.source.bytes(at + record.metadata, record.steps)?;
+            own = Layout::new(parse(&steps)?);
+            &mut own
+        };
         check_program(config, place, &program, layout.steps.len())?;
         let claimed = program.payload_bytes(chip);
         if claimed != u128::from(record.payload) {
             return Err(ArtifactProblem::PayloadLength { claimed, found: record.payload });
         }
-        let payload = self.source.bytes(at + record.metadata, record.payload)?;
+        let payload = self.source.bytes(at + record.metadata + record.steps, record.payload)?;
         let program = program.into_program(&layout.steps, &payload, chip);
         let refused = |violations| ArtifactProblem::Refused { place, violations };
         let program = if let Some(verified) = &layout.verified {
@@ -224,11 +234,7 @@ fn read_index(mut source: Source<'_>) -> Result<Opened<'_>, ArtifactProblem> {
     check_dense(&index.model, &index.dense)?;
     check_experts(&index.model, &index.experts)?;
     let records = locate(&index, available - length)?;
-    let layout = |steps: Vec<StepRepr>| {
-        let steps = steps.into_iter().map(StepRepr::into_step).collect();
-        Layout { steps, verified: None }
-    };
-    let layouts = std::mem::take(&mut index.layouts).into_iter().map(layout).collect();
+    let layouts = std::mem::take(&mut index.layouts).into_iter().map(Layout::new).collect();
     Ok(Opened { source, chip, index, layouts, records })
 }
 
@@ -250,7 +256,9 @@ fn locate(
         elements.fold(4, u128::saturating_mul)
     });
     let dense = dense.fold(0, u128::saturating_add);
-    let record = |record: &RecordRepr| u128::from(record.metadata) + u128::from(record.payload);
+    let record = |record: &RecordRepr| {
+        [record.metadata, record.steps, record.payload].into_iter().map(u128::from).sum::<u128>()
+    };
     let claimed = index.experts.iter().map(record).fold(dense, u128::saturating_add);
     if claimed != u128::from(found) {
         return Err(ArtifactProblem::PayloadLength { claimed, found });
@@ -260,7 +268,7 @@ fn locate(
     let mut records = BTreeMap::new();
     for (position, record) in index.experts.iter().enumerate() {
         records.insert(record.place(), (position, at));
-        at += record.metadata + record.payload;
+        at += record.metadata + record.steps + record.payload;
     }
     Ok(records)
 }

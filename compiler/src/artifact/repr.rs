@@ -22,7 +22,7 @@ pub(super) struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tokenizer: Option<String>,
     pub(super) dense: Vec<TensorRepr>,
-    /// The steps of programs, each list for all programs that have it but for their gains.
+    /// Steps that several programs have but for their gains; at most [`super::LAYOUTS_MAX`] are written.
     pub(super) layouts: Vec<Vec<StepRepr>>,
     pub(super) experts: Vec<RecordRepr>,
 }
@@ -40,12 +40,21 @@ pub(super) struct RecordRepr {
     pub(super) tier: u16,
     pub(super) group: u16,
     pub(super) expert: u16,
-    /// Which layout its steps are.
-    pub(super) layout: usize,
+    /// Which layout its steps are; nothing where they stand in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) layout: Option<usize>,
     /// Bytes of metadata.
     pub(super) metadata: u64,
+    /// Bytes of the steps that stand in the record.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) steps: u64,
     /// Bytes of tables and tiles.
     pub(super) payload: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// The metadata of one expert.
@@ -55,8 +64,7 @@ pub(super) struct ExpertRepr {
     pub(super) report: ReportRepr,
 }
 
-/// A program without its steps, which are a layout of the file, and its tables and tiles: only how many
-/// numbers each has.
+/// A program without its steps, and without its tables and tiles: only how many numbers each has.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ProgramRepr {
     name: String,

@@ -2,7 +2,7 @@
 
 use super::report_repr::ReportRepr;
 use super::repr::{ExpertRepr, Index, ProgramRepr, RecordRepr, StepRepr, TensorRepr};
-use super::{ArtifactError, ArtifactProblem, END_MARK, MAGIC, VERSION};
+use super::{ArtifactError, ArtifactProblem, END_MARK, LAYOUTS_MAX, MAGIC, VERSION};
 use crate::gains::gains_of_steps;
 use crate::model::{CompiledModel, ExpertPlace};
 use crate::report::LayerReport;
@@ -204,6 +204,12 @@ impl<W: Write> Encoder<W> {
         program: &Program,
     ) -> Result<(), ArtifactProblem> {
         self.out.write_all(&record.metadata).map_err(unwritable)?;
+        let layout = self.layout(program, record.has_gains);
+        let mut steps = Vec::new();
+        if layout.is_none() {
+            steps = encode(&program.steps.iter().map(StepRepr::new).collect::<Vec<_>>())?;
+            self.out.write_all(&steps).map_err(unwritable)?;
+        }
         let mut payload = 0;
         for table in &program.tables {
             write_floats(table, &mut self.out).map_err(unwritable)?;
@@ -215,26 +221,27 @@ impl<W: Write> Encoder<W> {
             payload += tile.codes.len() as u64;
         }
         let (tier, group, expert) = (key.tier, key.group, key.expert);
-        let metadata = record.metadata.len() as u64;
-        let layout = self.layout(program, record.has_gains);
-        let record = RecordRepr { layer, tier, group, expert, layout, metadata, payload };
+        let (metadata, steps) = (record.metadata.len() as u64, steps.len() as u64);
+        let record = RecordRepr { layer, tier, group, expert, layout, metadata, steps, payload };
         self.index.experts.push(record);
         Ok(())
     }
 
-    /// The place of a program's steps among the layouts, with their gains or without.
-    fn layout(&mut self, program: &Program, without_gains: bool) -> usize {
+    /// The place of a program's steps among the layouts, with their gains or without; nothing where they
+    /// are none of them, and no more are kept.
+    fn layout(&mut self, program: &Program, without_gains: bool) -> Option<usize> {
         let is_alike = |a: &Step, b: &Step| if without_gains { a.is_like(b) } else { a == b };
         let is_its_own = |layout: &Vec<Step>| {
             let pairs = || layout.iter().zip(&program.steps);
             layout.len() == program.steps.len() && pairs().all(|(a, b)| is_alike(a, b))
         };
-        if let Some(known) = self.layouts.iter().position(is_its_own) {
+        let known = self.layouts.iter().position(is_its_own);
+        if known.is_some() || self.layouts.len() >= LAYOUTS_MAX {
             return known;
         }
         let plain = |step: &Step| if without_gains { step.without_gain() } else { step.clone() };
         self.layouts.push(program.steps.iter().map(plain).collect());
-        self.layouts.len() - 1
+        Some(self.layouts.len() - 1)
     }
 
     fn finish(mut self) -> Result<W, ArtifactProblem> {

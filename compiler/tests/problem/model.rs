@@ -53,10 +53,19 @@ pub(crate) fn open(files: &BTreeMap<String, Vec<u8>>) -> Checkpoint {
 
 /// The files of a checkpoint with Gaussian tensors.
 pub(crate) fn files(config: &ModelConfig) -> BTreeMap<String, Vec<u8>> {
+    changed_files(config, &|_, _| {})
+}
+
+/// The same, each tensor changed as its name asks for.
+pub(crate) fn changed_files(
+    config: &ModelConfig,
+    change: &dyn Fn(&str, &mut [f32]),
+) -> BTreeMap<String, Vec<u8>> {
     let mut tensors = BTreeMap::new();
     for (spec, key) in config.tensor_specs().zip(100..) {
         let mut data = vec![0.0; spec.shape.iter().product()];
         standard_normals(key, 0, &mut data);
+        change(&spec.name, &mut data);
         tensors.insert(spec.name, Tensor::new(spec.shape, data).expect("as the shape says"));
     }
     encode(config, &tensors, Dtype::F32, &BTreeMap::new()).expect("fits the model")
@@ -68,9 +77,14 @@ pub(crate) fn tiny() -> (ChipDescription, &'static str) {
 
 /// The model compiled for the smallest chip, without samples.
 pub(crate) fn compiled() -> CompiledModel {
+    compile(&checkpoint(&config()))
+}
+
+/// A model compiled likewise.
+pub(crate) fn compile(checkpoint: &Checkpoint) -> CompiledModel {
     let (chip, text) = tiny();
     let options = CompileOptions { symbols_max: 16, ..CompileOptions::default() };
     let none = |_, _| Vec::new();
-    compile_model(&chip, text, &checkpoint(&config()), &none, &options, &mut |_, _| {})
+    compile_model(&chip, text, checkpoint, &none, &options, &mut |_, _| {})
         .unwrap_or_else(|error| panic!("{error}"))
 }

@@ -17,8 +17,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most steps of a model that is in memory whole: 4 GiB.
-const STEPS_OF_MODEL_MAX: usize = (4 << 30) / size_of::<Step>();
+/// Most steps of a model that is in memory whole, of a file of so many bytes.
+///
+/// Steps that many programs share stand in the file once, so its length alone says little of them. But
+/// tiles and tables do not: two codes on a cell of their own take three steps, 216 bytes, and few
+/// programs with fewer tiles than banks have more.
+fn steps_max(bytes: u64) -> usize {
+    let room = (64_u64 << 20).saturating_add(bytes.saturating_mul(256));
+    usize::try_from(room).unwrap_or(usize::MAX) / size_of::<Step>()
+}
 
 /// A compiled model in a file, read expert by expert.
 ///
@@ -160,13 +167,13 @@ impl<'a> ArtifactReader<'a> {
         let dense = self.dense()?;
         let mut experts = BTreeMap::new();
         let mut reports = BTreeMap::new();
-        let mut steps = 0;
+        let (mut steps, limit) = (0, steps_max(self.source.len()));
         for place in self.experts().collect::<Vec<_>>() {
             if let Some((program, report)) = self.expert(place)? {
                 // In the file they stand once, so its length says nothing of them.
                 steps += program.steps.len();
-                if steps > STEPS_OF_MODEL_MAX {
-                    let (what, limit) = ("steps and more before it", STEPS_OF_MODEL_MAX);
+                if steps > limit {
+                    let what = "steps, those of the experts before it counted,";
                     let problem = ArtifactProblem::TooLarge { place, what, found: steps, limit };
                     return Err(problem.of(&self.origin));
                 }

@@ -19,7 +19,7 @@ use litecore_model::{
 };
 use litecore_types::chip::ChipDescription;
 use rayon::prelude::*;
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, fadvise, fstatfs};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -58,12 +58,8 @@ pub struct Speeds {
     pub ratio_to_plain: f64,
     /// Speed of compilation over that of the raw pass.
     pub ratio_to_raw: f64,
-    /// Seconds to compile files that are not in the system's cache.
-    pub compile_from_disk_s: f64,
-    /// Seconds of the raw pass over them.
-    pub raw_from_disk_s: f64,
-    /// The second over the first.
-    pub ratio_to_raw_from_disk: f64,
+    /// What both take where the files are not in the system's cache; nothing where they are on no disk.
+    pub from_disk: Option<FromDisk>,
     /// Processor seconds of one compilation, all threads; nothing where the system does not tell.
     pub compile_processor_s: Option<f64>,
     /// Processor seconds of one plain pass.
@@ -74,6 +70,17 @@ pub struct Speeds {
     pub ratio_of_processor_time: Option<f64>,
     /// Likewise for the raw pass.
     pub ratio_of_processor_time_to_raw: Option<f64>,
+}
+
+/// Compilation and the raw pass over files that are not in the system's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FromDisk {
+    /// Seconds to compile.
+    pub compile_s: f64,
+    /// Seconds of the raw pass.
+    pub raw_s: f64,
+    /// The second over the first.
+    pub ratio_to_raw: f64,
 }
 
 /// Why the measurement could not be made.
@@ -186,8 +193,13 @@ pub fn compare(
         remove();
         forget_cached(&directory).unwrap_or_else(|error| failed(CompileBenchError::Plain(error)));
     };
-    let (compile_from_disk_s, raw_from_disk_s) =
-        interleaved_with_rests(SECONDS, &mut || compile_once(), &mut forget, &mut || raw_once());
+    let from_disk = is_on_disk(&shard).then(|| {
+        let (compile_s, raw_s) =
+            interleaved_with_rests(SECONDS, &mut || compile_once(), &mut forget, &mut || {
+                raw_once()
+            });
+        FromDisk { compile_s, raw_s, ratio_to_raw: raw_s / compile_s }
+    });
     if let Some(error) = failure.into_inner() {
         return Err(error);
     }
@@ -206,9 +218,7 @@ pub fn compare(
         plain_bytes_per_s: bytes as f64 / plain_s,
         ratio_to_plain: plain_s / compile_s,
         ratio_to_raw: raw_s / compile_s,
-        compile_from_disk_s,
-        raw_from_disk_s,
-        ratio_to_raw_from_disk: raw_from_disk_s / compile_from_disk_s,
+        from_disk,
         compile_processor_s,
         plain_processor_s,
         raw_processor_s,
@@ -219,6 +229,15 @@ pub fn compare(
             .zip(raw_processor_s)
             .map(|(compile, raw)| raw / compile),
     })
+}
+
+/// Whether a file has another place than memory.
+fn is_on_disk(file: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let kind = File::open(file).ok().and_then(|file| fstatfs(file).ok()).map(|of| of.f_type);
+    #[allow(clippy::cast_sign_loss, reason = "a magic number, whatever its type")]
+    kind.is_some_and(|kind| ![TMPFS, RAMFS].contains(&(kind as u64 & 0xffff_ffff)))
 }
 
 /// Has the system give back the memory that holds the files of a directory.

@@ -6,7 +6,7 @@
 use crate::graph::{Graph, MatrixWork, TileRead};
 use crate::layer::{LoweredMatrix, LoweredSlice};
 use crate::memory::BufferPool;
-use crate::schedule::STEPS_MAX;
+use crate::schedule::steps_max;
 use crate::shape::lay_out;
 use crate::slice::LoweredTile;
 use crate::{CompileError, CompileOptions};
@@ -88,8 +88,9 @@ impl<'a> Assembly<'a> {
         self.reads = self.reads.saturating_add(reads);
         // Three steps for each read of a tile, and room for those around them.
         let needed = self.reads.saturating_mul(3).saturating_add(512);
-        if needed > STEPS_MAX {
-            let (layer, what, limit) = (self.name.to_owned(), "steps", STEPS_MAX);
+        let limit = steps_max(self.chip);
+        if needed > limit {
+            let (layer, what) = (self.name.to_owned(), "steps");
             return Err(CompileError::TooLarge { layer, what, needed, limit });
         }
         let mut scaling = Vec::with_capacity(N);

@@ -4,9 +4,10 @@ use crate::CompileError;
 use crate::options::CompileOptions;
 use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
 use crate::quantise::{JOB_WEIGHTS, QuantisedMatrix, QuantisedRows, Quantiser};
+use crate::schedule::steps_max;
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
-use crate::tile::TileGrid;
+use crate::tile::{TileGrid, is_zero};
 use litecore_types::chip::ChipDescription;
 use litecore_types::program::Packing;
 use rayon::prelude::*;
@@ -185,6 +186,13 @@ impl<'a> Lowering<'a> {
         reads: Reads,
     ) -> Result<Vec<SliceOutcome>, CompileError> {
         let slices = std::mem::take(&mut codes.slices);
+        let tiles = slices.iter().flat_map(|slice| &slice.coarse).filter(|tile| !is_zero(tile));
+        // Three steps for each tile; looking at all of them first may take long.
+        let (needed, limit) = (tiles.count().saturating_mul(3), steps_max(self.chip));
+        if needed > limit {
+            let (layer, what) = (self.matrix.name.to_owned(), "steps");
+            return Err(CompileError::TooLarge { layer, what, needed, limit });
+        }
         let codes = &*codes;
         let of_slice = self.matrix.inputs * self.grid.tile_outputs;
         let slices: Vec<Result<SliceOutcome, CompileError>> = slices

@@ -33,6 +33,9 @@ static LATEST: Mutex<Vec<LaidOut>> = Mutex::new(Vec::new());
 /// How many shapes are remembered: a model has a few.
 const REMEMBERED: usize = 8;
 
+/// How many steps all of them have together, the latest shape apart.
+const STEPS_REMEMBERED: usize = 1 << 19;
+
 /// Fills in the steps of a program that has everything else, and has it verified.
 ///
 /// Errors: what the verifier finds.
@@ -61,7 +64,8 @@ pub(crate) fn lay_out(
     schedule(&mut program, graph, chip, batch);
     let (verified, layout) = VerifiedLayout::new(program, chip)?;
     let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
-    if latest.len() >= REMEMBERED {
+    let steps = |latest: &[LaidOut]| latest.iter().map(|(_, of)| of.steps().len()).sum::<usize>();
+    while latest.len() >= REMEMBERED || steps(&latest) > STEPS_REMEMBERED {
         latest.remove(0);
     }
     latest.push((shape, Arc::new(layout)));

@@ -166,6 +166,10 @@ fn steps_are_written_once_for_all_programs_that_differ_in_gains() {
         }
     }
 
+    // Gains in a layout count for nothing where the record has them.
+    let louder = with_index(|text| text.replace("\"shift\":0", "\"shift\":200"));
+    assert_eq!(CompiledModel::from_bytes(&louder, "test").expect("whole"), model);
+
     // Where one tile is read with two gains, the gains stay with the steps.
     let (place, program) = model.experts.first_key_value().expect("experts");
     let (place, mut changed) = (*place, Program::clone(program));
@@ -328,6 +332,12 @@ fn contents_must_be_those_of_the_model() {
         matches!(problem, ArtifactProblem::GainCount { found, expected, .. } if found == expected + 1),
         "{problem}"
     );
+    let problem =
+        replace("\"layouts\":[[", "\"layouts\":[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[");
+    assert!(matches!(problem, ArtifactProblem::TooManyLayouts { found: 17, .. }), "{problem}");
+    // The second expert of a layout is no less looked at than the first.
+    let problem = replace("\"expert\":1,\"layout\":1", "\"expert\":1,\"layout\":0");
+    assert!(matches!(problem, ArtifactProblem::Refused { .. }), "{problem}");
     let problem = replace("\"expert\":1,\"layout\":", "\"expert\":1,\"layout\":7");
     assert!(matches!(problem, ArtifactProblem::NoSuchLayout { layout: 70.., .. }), "{problem}");
 }

@@ -542,3 +542,16 @@ fn too_many_regions() {
     }
     assert_has!(violations(&chip, program), Violation::TooManyRegions { buffer: BufferId(1), .. });
 }
+
+#[test]
+fn too_many_lanes() {
+    // Loads on a thousand arrays, each in a lane of its own: what has finished is one number for each.
+    let chip = chip("tiny-4", &[("array.banks", "2"), ("array.arrays", "1024")]);
+    let (_, mut program) = good();
+    let load = |array: u16| {
+        let action = Action::LoadBank { array, bank: 1, tile: TileId(0) };
+        Step::new(action, Vec::new())
+    };
+    program.steps.extend((0..70_000_u32).map(|at| load((at % 1024) as u16)));
+    assert_has!(violations(&chip, program), Violation::TooManyLanes { lanes: 1024.., .. });
+}

@@ -263,3 +263,18 @@ fn a_block_is_turned_code_by_code_and_nothing_beside_it_is_touched() {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "the block lies in `codes`")]
+fn a_block_that_only_seems_to_lie_in_the_matrix_is_refused() {
+    // Fifteen times this stride wraps around to one.
+    let stride = usize::MAX / 15 * 14 + 1;
+    codes::turn(&[0; 65], stride, (16, 64), &mut [0; 1024], 16);
+}
+
+#[test]
+fn beyond_a_lower_level_codes_saturate() {
+    let mut codes = [0; 4];
+    let scale = codes::quantise_within(&[0.5, -0.25, 9.0, -3.0], 0.5, 127, &mut codes);
+    assert_eq!((scale, codes), (Ok(0.5 / 127.0), [127, -64, 127, -127]));
+}

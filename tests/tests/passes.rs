@@ -232,7 +232,10 @@ proptest! {
 #[test]
 fn inputs_not_among_the_samples_err_like_the_samples() {
     let chip = chip("ref-64-eo", &[]);
-    for passes in [PassSet::needed(), PassSet::needed().with(Pass::Gain), PassSet::default()] {
+    let gain = PassSet::needed().with(Pass::Gain);
+    let rewriting = [Pass::Fold, Pass::Equalise, Pass::Rotate, Pass::LowRank, Pass::TileSparsity];
+    let each = rewriting.map(|pass| gain.with(pass));
+    for passes in [PassSet::needed(), gain, PassSet::default()].into_iter().chain(each) {
         for (width, hidden) in [(128, 128), (96, 192), (64, 64)] {
             let options =
                 CompileOptions { passes, error_budget: 1e-3, ..CompileOptions::default() };

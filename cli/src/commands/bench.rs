@@ -189,13 +189,14 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
         let from_disk = processor(from_disk);
         table.row([what.to_owned(), si(cached, "s"), processor(spent), rate(cached), from_disk]);
     };
-    let compiled = (speeds.compile_s, speeds.compile_processor_s, Some(speeds.compile_from_disk_s));
-    row("compile, file to file", compiled.0, compiled.1, compiled.2);
+    let from_disk = speeds.from_disk;
+    let (compiled, raw) = (from_disk.map(|of| of.compile_s), from_disk.map(|of| of.raw_s));
+    row("compile, file to file", speeds.compile_s, speeds.compile_processor_s, compiled);
     row("checked pass (plain)", speeds.plain_s, speeds.plain_processor_s, None);
-    row("raw pass", speeds.raw_s, speeds.raw_processor_s, Some(speeds.raw_from_disk_s));
+    row("raw pass", speeds.raw_s, speeds.raw_processor_s, raw);
     let text = format!(
         "{}, {} instructions, {} threads; {} of weights (f32) for {}\n{}\
-         speed of compiling over the checked pass {:.2}, over the raw pass {:.2}, from the disk {:.2}\n\
+         speed of compiling over the checked pass {:.2}, over the raw pass {:.2}, from the disk {}\n\
          of processor time over the checked pass {}, over the raw pass {}\n\
          four times the weights in an expert: {} times the processor time for each\n\
          {}\n",
@@ -207,7 +208,7 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
         table.render(),
         speeds.ratio_to_plain,
         speeds.ratio_to_raw,
-        speeds.ratio_to_raw_from_disk,
+        ratio(from_disk.map(|of| of.ratio_to_raw)),
         ratio(speeds.ratio_of_processor_time),
         ratio(speeds.ratio_of_processor_time_to_raw),
         ratio(report.growth.per_weight),

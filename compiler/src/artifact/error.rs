@@ -154,6 +154,14 @@ pub enum ArtifactProblem {
         /// The next one in the file; nothing where there are no more.
         found: Option<ExpertPlace>,
     },
+    /// More layouts than any writer makes.
+    #[error("has {found} layouts, the most is {limit}: compile it again")]
+    TooManyLayouts {
+        /// How many there are.
+        found: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// An expert whose steps are a layout that the file does not have.
     #[error(
         "has {} with the steps of layout {layout}, there are {layouts}: compile it again",

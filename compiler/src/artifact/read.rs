@@ -4,8 +4,8 @@ use super::check::{check_dense, check_experts, check_program};
 use super::repr::{ExpertRepr, Index, RecordRepr, StepRepr, TensorRepr};
 use super::source::Source;
 use super::{
-    ArtifactError, ArtifactProblem, DIGEST_BYTES, END_MARK, HEADER_BYTES, MAGIC, TRAILER_BYTES,
-    VERSION,
+    ArtifactError, ArtifactProblem, DIGEST_BYTES, END_MARK, HEADER_BYTES, LAYOUTS_MAX, MAGIC,
+    TRAILER_BYTES, VERSION,
 };
 use crate::model::{CompiledModel, ExpertPlace};
 use crate::report::LayerReport;
@@ -47,7 +47,7 @@ pub struct ArtifactReader<'a> {
 struct Layout {
     steps: Vec<Step>,
     /// What the verifier found, once there was a program to look at.
-    verified: Option<VerifiedLayout>,
+    verified: Option<Box<VerifiedLayout>>,
 }
 
 impl Layout {
@@ -153,7 +153,7 @@ impl<'a> ArtifactReader<'a> {
             verified.verify(program).map_err(refused)?
         } else {
             let (program, verified) = VerifiedLayout::new(program, chip).map_err(refused)?;
-            layout.verified = Some(verified);
+            layout.verified = Some(Box::new(verified));
             program
         };
         let (inputs, outputs, width) = (program.input_len(), program.output_len(), config.width);
@@ -241,6 +241,10 @@ fn read_index(mut source: Source<'_>) -> Result<Opened<'_>, ArtifactProblem> {
     check_dense(&index.model, &index.dense)?;
     check_experts(&index.model, &index.experts)?;
     let records = locate(&index, available - length)?;
+    if index.layouts.len() > LAYOUTS_MAX {
+        let (found, limit) = (index.layouts.len(), LAYOUTS_MAX);
+        return Err(ArtifactProblem::TooManyLayouts { found, limit });
+    }
     let layouts = std::mem::take(&mut index.layouts).into_iter().map(Layout::new).collect();
     Ok(Opened { source, chip, index, layouts, records })
 }

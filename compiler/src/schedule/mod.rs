@@ -15,7 +15,7 @@ use crate::graph::{Graph, MatrixWork, Node, TileRead, Work};
 use crate::predict::time;
 use litecore_model::checkpoint::Digest;
 use litecore_types::chip::ChipDescription;
-use litecore_types::program::{Program, Step};
+use litecore_types::program::{ORDER_MAX, Program, Step};
 use loads::Load;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,13 @@ use waves::Plan;
 
 /// The most steps in a program.
 pub(crate) const STEPS_MAX: usize = 1 << 19;
+
+/// The most steps in a program for a chip: the order of them all, in all lanes, must be followed.
+pub(crate) fn steps_max(chip: &ChipDescription) -> usize {
+    // Loads, settles and streams of each array; moves in and out; the vector unit.
+    let lanes = chip.array.arrays.saturating_mul(3).saturating_add(3);
+    STEPS_MAX.min(ORDER_MAX / lanes)
+}
 
 /// Runs that a schedule is made for, where the caller does not say.
 const BATCHES: [u64; 4] = [1, 8, 64, 512];
@@ -81,7 +88,7 @@ pub(crate) fn schedule(
     for layout in layouts {
         let Some(steps) = layout.steps(program, graph, chip) else { continue };
         // The first plan has the fewest steps.
-        if steps.len() > STEPS_MAX && !tried.is_empty() {
+        if steps.len() > steps_max(chip) && !tried.is_empty() {
             continue;
         }
         let count = steps.len();

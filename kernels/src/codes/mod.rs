@@ -42,9 +42,11 @@ pub fn quantise(x: &[f32], limit: i32, codes: &mut [i8]) -> Result<f32, NonFinit
     quantise_within(x, largest_magnitude(x), limit, codes)
 }
 
-/// [`quantise`], where the caller knows [`largest_magnitude`] already.
+/// [`quantise`], where the caller says which magnitude gets the largest code: [`largest_magnitude`], or
+/// less of it, beyond which values saturate.
 ///
-/// Errors and panics: as there.
+/// Errors: [`NonFinite`], if `largest` is not finite, with the first such value. Where it is less than the
+/// largest magnitude, the caller knows that all are finite. Panics: as there.
 pub fn quantise_within(
     x: &[f32],
     largest: f32,

@@ -25,8 +25,14 @@ pub fn turn_with(
         return;
     }
     assert!(len <= stride && rows <= width, "neither rows nor columns overlap");
-    assert!((rows - 1) * stride + len <= codes.len(), "the block lies in the matrix");
-    assert!((len - 1) * width + rows <= out.len(), "the columns have room");
+    let end = |lines: usize, apart: usize, last: usize| {
+        (lines - 1).checked_mul(apart).and_then(|start| start.checked_add(last))
+    };
+    assert!(
+        end(rows, stride, len).is_some_and(|end| end <= codes.len()),
+        "the block lies in `codes`"
+    );
+    assert!(end(len, width, rows).is_some_and(|end| end <= out.len()), "the columns have room");
     #[cfg(target_arch = "x86_64")]
     let (above, left) = super::turn_x86::turn(isa, codes, stride, (rows, len), out, width);
     #[cfg(not(target_arch = "x86_64"))]

@@ -28,7 +28,7 @@ mod verify;
 mod violation;
 
 pub use one_tile::OneTile;
-pub use order::{Finished, Lane};
+pub use order::{Finished, Lane, ORDER_MAX};
 pub use packing::Packing;
 pub use symbols::Symbols;
 pub use text::ParseProgramError;

@@ -5,7 +5,7 @@
 //! lane, and for whatever those had waited for. Being later on an engine orders starts, not ends.
 
 use super::{Action, Step, StepIndex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps that finish in program order: those of one kind on one unit of the card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,9 @@ impl Lane {
     }
 }
 
+/// Most steps times lanes in use whose order is followed: it takes four bytes for each.
+pub const ORDER_MAX: usize = 1 << 26;
+
 /// For each step, what has finished once it has: one number for each lane.
 ///
 /// Memory: four bytes for each step and lane in use.
@@ -57,6 +60,12 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// How many lanes some steps use.
+    pub(super) fn lanes_of(steps: &[Step]) -> usize {
+        let lanes: BTreeSet<Lane> = steps.iter().map(|step| Lane::of(&step.action)).collect();
+        lanes.len()
+    }
+
     /// Follows the waits of a program. Steps that wait for later ones are taken not to.
     pub fn of(steps: &[Step]) -> Self {
         let mut finished = Self::for_lanes(steps.iter().map(|step| Lane::of(&step.action)));

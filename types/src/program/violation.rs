@@ -44,6 +44,7 @@ pub enum Violation {
     BrokenPair { tile: TileId, row: usize, column: usize },
     TooManyRegions { buffer: BufferId, regions: usize, limit: usize },
     TooManyVisits { step: StepIndex, visits: usize, limit: usize },
+    TooManyLanes { steps: usize, lanes: usize, limit: usize },
 }
 
 impl fmt::Display for Violation {
@@ -140,7 +141,8 @@ impl fmt::Display for Violation {
             | Self::DividedPair { .. }
             | Self::BrokenPair { .. }
             | Self::TooManyRegions { .. }
-            | Self::TooManyVisits { .. } => self.fmt_parts(f),
+            | Self::TooManyVisits { .. }
+            | Self::TooManyLanes { .. } => self.fmt_parts(f),
         }
     }
 }
@@ -183,6 +185,10 @@ impl Violation {
                 f,
                 "up to {step} the steps touch {visits} regions of buffers, more than {limit}: cut \
                  the buffers into fewer parts"
+            ),
+            Self::TooManyLanes { steps, lanes, limit } => write!(
+                f,
+                "{steps} steps in {lanes} lanes are more than {limit} together: use fewer arrays or steps"
             ),
             // The others are written above.
             _ => Ok(()),

@@ -10,7 +10,7 @@ const REGIONS_MAX: usize = 1 << 22;
 
 /// The most regions all accesses of a program may touch, one counted as often as it is touched.
 ///
-/// A thousand for each of twenty thousand steps; programs of whole experts take a few.
+/// Thirty-two for each of half a million steps; programs of whole experts take a few.
 const VISITS_MAX: usize = 1 << 24;
 
 /// The largest sum that an accumulator holds.

@@ -24,8 +24,8 @@
 //! that is carried out never needs one that is dropped, because data are tied to their symbols.
 //!
 //! Cost: proportional to the steps, times the lanes in use for the order, plus the regions that the
-//! steps' operands are cut into by other steps for the data. Both the regions and the visits to them
-//! are bounded, so that no file, however made, takes a machine's time or memory.
+//! steps' operands are cut into by other steps for the data. Steps times lanes, the regions, and the visits
+//! to them are bounded, so that no file, however made, takes a machine's time or memory.
 
 mod banks;
 mod buffers;
@@ -35,7 +35,8 @@ mod operands;
 pub use layout::VerifiedLayout;
 
 use super::{
-    Action, BufferId, Finished, Program, Step, StepIndex, Symbols, TableId, TileId, Violation,
+    Action, BufferId, Finished, ORDER_MAX, Program, Step, StepIndex, Symbols, TableId, TileId,
+    Violation,
 };
 use crate::chip::{ChipDescription, Readout};
 use std::ops::Deref;
@@ -111,6 +112,10 @@ impl<'a> Verifier<'a> {
         self.check_memory();
         for (step, index) in self.program.steps.iter().zip(0..) {
             self.check_references(StepIndex(index), step);
+        }
+        let (steps, lanes) = (self.program.steps.len(), Finished::lanes_of(&self.program.steps));
+        if steps.saturating_mul(lanes) > ORDER_MAX {
+            self.violations.push(Violation::TooManyLanes { steps, lanes, limit: ORDER_MAX });
         }
         if self.violations.len() == before {
             self.finished = Finished::of(&self.program.steps);

@@ -194,10 +194,9 @@ pub fn compare(
         forget_cached(&directory).unwrap_or_else(|error| failed(CompileBenchError::Plain(error)));
     };
     let from_disk = is_on_disk(&shard).then(|| {
+        let (mut compile, mut raw) = (|| compile_once(), || raw_once());
         let (compile_s, raw_s) =
-            interleaved_with_rests(SECONDS, &mut || compile_once(), &mut forget, &mut || {
-                raw_once()
-            });
+            interleaved_with_rests(SECONDS, &mut compile, &mut forget, &mut raw);
         FromDisk { compile_s, raw_s, ratio_to_raw: raw_s / compile_s }
     });
     if let Some(error) = failure.into_inner() {

@@ -39,8 +39,8 @@ const MAGIC: [u8; 8] = *b"LCMODEL\0";
 /// The version this crate writes, and the only one it reads.
 const VERSION: u32 = 3;
 
-/// Most layouts of a file, so that a writer need keep no more for programs that follow: a model has a few shapes, and where tiles
-/// of zeros are left out of each expert in another way, memory must not hold the steps of all.
+/// Most layouts of a file. A model has a few shapes; where tiles of zeros are left out of each expert in
+/// another way, a writer must not keep the steps of all in memory.
 const LAYOUTS_MAX: usize = 16;
 
 /// Magic and version.

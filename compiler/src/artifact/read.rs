@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most steps of a model that is in memory whole, of a file of so many bytes.
+/// Most steps of a model that is in memory whole, from a file of so many bytes: 64 MiB, and 256 bytes for
+/// each byte of the file.
 ///
-/// Steps that many programs share stand in the file once, so its length alone says little of them. But
-/// tiles and tables do not: two codes on a cell of their own take three steps, 216 bytes, and few
-/// programs with fewer tiles than banks have more.
+/// Steps that many programs share stand in the file once, so its length alone says little of them. But a
+/// tile takes about twenty bytes of a record even where it has two codes, and three steps for each read.
 fn steps_max(bytes: u64) -> usize {
     let room = (64_u64 << 20).saturating_add(bytes.saturating_mul(256));
     usize::try_from(room).unwrap_or(usize::MAX) / size_of::<Step>()

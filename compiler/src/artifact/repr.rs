@@ -46,14 +46,14 @@ pub(super) struct RecordRepr {
     /// Bytes of metadata.
     pub(super) metadata: u64,
     /// Bytes of the steps that stand in the record.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) steps: u64,
     /// Bytes of tables and tiles.
     pub(super) payload: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_none(bytes: &u64) -> bool {
+fn is_zero(bytes: &u64) -> bool {
     *bytes == 0
 }
 

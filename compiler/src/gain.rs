@@ -53,18 +53,20 @@ pub(crate) fn choose_shift(
     shifts: RangeInclusive<u8>,
     adc_bits: u8,
 ) -> GainChoice {
-    let largest = sums.sums.iter().map(|sum| sum.unsigned_abs()).max().unwrap_or(0);
+    let largest = largest(sums.sums);
     let unity = *shifts.end();
     let start = if largest == 0 { unity } else { first_that_fits(largest, &shifts, adc_bits) };
     let mut best: Option<(f64, GainChoice)> = None;
     for shift in (*shifts.start()..=start).rev() {
-        let (beyond, choice) = read(sums, shift, adc_bits);
-        let robust = choice.squared_error + beyond;
+        let cut_off = CutOff::of(sums, largest, shift, adc_bits);
+        // Smaller ranges cut off more still.
+        if best.as_ref().is_some_and(|(least, _)| cut_off.error > *least) {
+            break;
+        }
+        let choice = read(sums, shift, adc_bits, cut_off);
+        let robust = choice.squared_error + cut_off.error;
         if best.as_ref().is_none_or(|(least, _)| robust < *least) {
             best = Some((robust, choice));
-        } else if best.as_ref().is_some_and(|(least, _)| beyond > *least) {
-            // Smaller ranges cut off more still.
-            break;
         }
     }
     let mut choice = best.expect("a chip offers at least unity gain").1;
@@ -72,11 +74,19 @@ pub(crate) fn choose_shift(
     choice
 }
 
+fn largest(sums: &[i32]) -> u32 {
+    sums.iter().map(|sum| sum.unsigned_abs()).max().unwrap_or(0)
+}
+
 /// The smallest shift that cuts nothing off, headroom included: coarser ones only round more.
 fn first_that_fits(largest: u32, shifts: &RangeInclusive<u8>, adc_bits: u8) -> u8 {
+    shifts.clone().find(|shift| fits(largest, *shift, adc_bits)).unwrap_or(*shifts.end())
+}
+
+/// Whether a shift cuts nothing off, headroom included.
+fn fits(largest: u32, shift: u8, adc_bits: u8) -> bool {
     let reach = f64::from((1_u32 << (adc_bits - 1)) - 1);
-    let fits = |shift: &u8| HEADROOM * f64::from(largest) <= reach * f64::from(1_u32 << shift);
-    shifts.clone().find(fits).unwrap_or(*shifts.end())
+    HEADROOM * f64::from(largest) <= reach * f64::from(1_u32 << shift)
 }
 
 /// What rounding to steps of a shift would cost, reckoned: step² / 12 for each sum.
@@ -89,25 +99,43 @@ fn rounding(weighted: WeightedSums<'_>, shift: u8) -> f64 {
 
 /// What one shift makes of the sums.
 pub(crate) fn at_shift(sums: WeightedSums<'_>, shift: u8, adc_bits: u8) -> GainChoice {
-    read(sums, shift, adc_bits).1
+    let cut_off = CutOff::of(sums, largest(sums.sums), shift, adc_bits);
+    read(sums, shift, adc_bits, cut_off)
 }
 
-/// What one shift makes of the sums; and, first, the error of what headroom would cut off.
-fn read(weighted: WeightedSums<'_>, shift: u8, adc_bits: u8) -> (f64, GainChoice) {
+/// What a shift cuts off.
+#[derive(Clone, Copy)]
+struct CutOff {
+    /// Reckoned, of sums with headroom.
+    error: f64,
+    /// How many sums.
+    clipped: usize,
+}
+
+impl CutOff {
+    fn of(weighted: WeightedSums<'_>, largest: u32, shift: u8, adc_bits: u8) -> Self {
+        if fits(largest, shift, adc_bits) {
+            return Self { error: 0.0, clipped: 0 };
+        }
+        let WeightedSums { sums, symbol_weights, output_weights } = weighted;
+        let outputs = output_weights.len();
+        let of = codes::cut_off_errors(sums, symbol_weights, outputs, shift, adc_bits);
+        let of_outputs = of.beyond.iter().zip(output_weights);
+        let error = of_outputs.map(|(beyond, weight)| SHARE * weight * beyond).sum();
+        Self { error, clipped: usize::try_from(of.clipped).unwrap_or(usize::MAX) }
+    }
+}
+
+/// What one shift, which cuts this off, makes of the sums.
+fn read(weighted: WeightedSums<'_>, shift: u8, adc_bits: u8, cut_off: CutOff) -> GainChoice {
     let WeightedSums { sums, symbol_weights, output_weights } = weighted;
-    let outputs = output_weights.len();
     let mut reading = vec![0; sums.len()];
     codes::requantise_all(sums, shift, adc_bits, &mut reading);
-    let errors = codes::reading_errors(sums, &reading, symbol_weights, outputs, shift, adc_bits);
-    let (mut squared_error, mut beyond) = (0.0, 0.0);
-    let of_outputs = errors.rounding.iter().zip(&errors.beyond).zip(output_weights);
-    for ((error, more), weight) in of_outputs {
-        squared_error += weight * error;
-        beyond += SHARE * weight * more;
-    }
-    let (unity_error, clipped) =
-        (squared_error, usize::try_from(errors.clipped).unwrap_or(usize::MAX));
-    (beyond, GainChoice { shift, squared_error, unity_error, clipped, reading })
+    let outputs = output_weights.len();
+    let errors = codes::rounding_errors(sums, &reading, symbol_weights, outputs, shift);
+    let squared_error = errors.iter().zip(output_weights).map(|(error, w)| w * error).sum();
+    let clipped = cut_off.clipped;
+    GainChoice { shift, squared_error, unity_error: squared_error, clipped, reading }
 }
 
 #[cfg(test)]

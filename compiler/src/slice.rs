@@ -231,9 +231,8 @@ impl<'a> SlicePlan<'a> {
             sums.fill(0);
             for read in &self.reads {
                 let reading = &read.reading[row * tile_outputs..][..width];
-                for (sum, code) in sums.iter_mut().zip(reading) {
-                    *sum += (code << (read.step - lowest)) * i32::from(reads.repeats);
-                }
+                let shift = read.step - lowest;
+                codes::add_readings(reading, shift, reads.repeats.into(), &mut sums);
             }
             codes::dequantise(&sums, inputs.codes.scales[row], &table, out);
         }

@@ -216,18 +216,36 @@ fn a_known_magnitude_gives_the_same_codes() {
 }
 
 #[test]
-fn reading_errors_weigh_symbols_and_count_what_is_cut_off() {
+fn errors_of_readings_weigh_symbols_and_what_is_cut_off_counts() {
     // Four bits at shift 2 reach from -32 to 28, and round what lies up to 2 beyond.
     let sums = [5, -40, 30, 24, 31, -34];
     let mut reading = [0; 6];
     codes::requantise_all(&sums, 2, 4, &mut reading);
     assert_eq!(reading, [1, -8, 7, 6, 7, -8]);
-    let errors = codes::reading_errors(&sums, &reading, &[1.0, 0.5], 3, 2, 4);
+    let rounding = codes::rounding_errors(&sums, &reading, &[1.0, 0.5], 3, 2);
     // Per output, first symbol plus half the second: 1 + 0, 64 + 4.5, 4 + 2.
-    assert_eq!(errors.rounding, [1.0, 68.5, 6.0]);
+    assert_eq!(rounding, [1.0, 68.5, 6.0]);
+    let cut_off = codes::cut_off_errors(&sums, &[1.0, 0.5], 3, 2, 4);
     // A quarter more, rounded down: 6, -50, 37, 30, 38, -43; the range is -34 to 30.
-    assert_eq!(errors.beyond, [0.0, 256.0 + 32.0, 49.0 + 40.5]);
-    assert_eq!(errors.clipped, 2);
+    assert_eq!(cut_off.beyond, [0.0, 256.0 + 32.0, 49.0 + 40.5]);
+    assert_eq!(cut_off.clipped, 2);
+}
+
+#[test]
+fn readings_add_up_shifted_and_as_often_as_they_were_read() {
+    // Longer than any vector.
+    let reading: Vec<i32> = (-20..20).collect();
+    for (shift, times) in [(0, 1), (3, 1), (7, 4), (31, 1), (32, 5), (255, 1)] {
+        let mut sums: Vec<i32> = (100..140).collect();
+        codes::add_readings(&reading, shift, times, &mut sums);
+        for (at, (sum, reading)) in (100_i64..).zip(sums.iter().zip(&reading)) {
+            let shifted = i64::from(*reading).checked_shl(shift.into()).unwrap_or(0);
+            let expected = at + shifted.wrapping_mul(times.into());
+            #[allow(clippy::cast_possible_truncation, reason = "modulo 2^32 is meant")]
+            let expected = expected as i32;
+            assert_eq!(*sum, expected, "{reading} << {shift}, {times} times");
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! **Invariant:** every function equals its one-line definition on every machine; products of codes
 //! are exact, as |Σ w·x| ≤ 65536 · 2^14 = 2^30 fits an i32.
 
+mod reading;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_x86;
@@ -10,6 +11,9 @@ mod turn;
 #[cfg(target_arch = "x86_64")]
 mod turn_x86;
 
+pub use reading::{
+    CutOff, add_readings, cut_off_errors, requantise, requantise_all, rounding_errors,
+};
 pub use tile::{tile_product, tile_product_reference, tile_product_with};
 pub use turn::{turn, turn_with};
 
@@ -181,62 +185,6 @@ fn quantise_by_body(x: &[f32], inverse: f32, limit: f32, codes: &mut [i8]) {
     }
 }
 
-/// What the converter reads: `acc / 2^shift`, ties to even, saturated to `adc_bits` bits.
-///
-/// The range is `−2^(b−1) ..= 2^(b−1) − 1`; a bit count outside 1 ..= 32 counts as the nearer of the
-/// two.
-pub fn requantise(acc: i32, shift: u8, adc_bits: u8) -> i32 {
-    Converter::new(shift, adc_bits).read(acc)
-}
-
-/// [`requantise`] of every element.
-///
-/// Panics: if the lengths differ.
-pub fn requantise_all(acc: &[i32], shift: u8, adc_bits: u8, out: &mut [i32]) {
-    assert_eq!(acc.len(), out.len(), "one code per sum");
-    requantise_on(Isa::detected(), acc, Converter::new(shift, adc_bits), out);
-}
-
-on_every_isa! { fn requantise_on(acc: &[i32], converter: Converter, out: &mut [i32]) = requantise_body; }
-
-#[inline(always)]
-fn requantise_body(acc: &[i32], converter: Converter, out: &mut [i32]) {
-    for (&acc, out) in acc.iter().zip(out) {
-        *out = converter.read(acc);
-    }
-}
-
-/// The constants of a conversion.
-#[derive(Clone, Copy)]
-struct Converter {
-    shift: u32,
-    half: i32,
-    lowest: i32,
-    highest: i32,
-}
-
-impl Converter {
-    #[inline(always)]
-    fn new(shift: u8, adc_bits: u8) -> Self {
-        let lowest = i32::MIN >> (32 - u32::from(adc_bits).clamp(1, 32));
-        let shift = u32::from(shift);
-        // Without a shift nothing is left over, and one is more than nothing.
-        let half = 1 << shift.saturating_sub(1).min(30);
-        Self { shift, half, lowest, highest: !lowest }
-    }
-
-    #[inline(always)]
-    fn read(self, acc: i32) -> i32 {
-        // From 2^32 on every sum is at most one half, and the tie goes to zero.
-        let shift = self.shift.min(31);
-        let floor = acc >> shift;
-        let rest = acc & !(-1 << shift);
-        let rounded = floor.wrapping_add(i32::from(rest > self.half.wrapping_sub(floor & 1)));
-        let rounded = if self.shift > 31 { 0 } else { rounded };
-        rounded.max(self.lowest).min(self.highest)
-    }
-}
-
 /// The sum of the squares of codes: exact.
 pub fn sum_of_squared_codes(codes: &[i8]) -> i64 {
     // Each square is at most 2^14, so pieces of 2^16 fit an i32, which vectors add quickly.
@@ -247,91 +195,8 @@ on_every_isa! { fn squared_codes_on(codes: &[i8]) -> i32 = squared_codes_body; }
 
 #[inline(always)]
 fn squared_codes_body(codes: &[i8]) -> i32 {
-    let square = |code: &i8| i32::from(i16::from(*code).wrapping_mul(i16::from(*code)));
+    let square = |code: &i8| i32::from(*code).wrapping_mul(i32::from(*code));
     codes.iter().fold(0, |sum, code| sum.wrapping_add(square(code)))
-}
-
-/// What reading sums with a converter costs, one entry for each output.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReadingErrors {
-    /// Squared difference of `code << shift` and the sum, each times its symbol's weight.
-    pub rounding: Vec<f64>,
-    /// Squared parts of the sums, a quarter enlarged, that lie beyond the converter's range, weighted
-    /// likewise.
-    pub beyond: Vec<f64>,
-    /// How many sums lie beyond the range.
-    pub clipped: u32,
-}
-
-/// The errors of `reading`, which [`requantise_all`] made of `sums` with this shift and width.
-///
-/// Shape: `sums` and `reading` are symbols × outputs, with one weight for each symbol. Per output,
-/// terms are added in the order of the symbols. Sums are below 2^30 and `code << shift` within an i32,
-/// as wherever a chip reads a tile.
-/// Panics: if the lengths do not fit together.
-pub fn reading_errors(
-    sums: &[i32],
-    reading: &[i32],
-    symbol_weights: &[f64],
-    outputs: usize,
-    shift: u8,
-    adc_bits: u8,
-) -> ReadingErrors {
-    assert_eq!(sums.len(), reading.len(), "one code per sum");
-    assert_eq!(sums.len(), symbol_weights.len() * outputs, "sums must be symbols × outputs");
-    let (mut rounding, mut beyond) = (vec![0.0; outputs], vec![0.0; outputs]);
-    // The sums that the converter still rounds to its last codes.
-    let half_range = 1_i64 << (adc_bits.clamp(1, 32) - 1);
-    let half_step = 1_i64 << shift.min(31) >> 1;
-    let bounded =
-        |bound: i64| i32::try_from(bound).unwrap_or(if bound < 0 { i32::MIN } else { i32::MAX });
-    let lowest = bounded(-(half_range << shift.min(31)) - half_step);
-    let highest = bounded(((half_range - 1) << shift.min(31)) + half_step);
-    let range = (u32::from(shift.min(31)), lowest, highest);
-    let mut clipped = 0;
-    if outputs > 0 {
-        let isa = Isa::detected();
-        let symbols = sums.chunks_exact(outputs).zip(reading.chunks_exact(outputs));
-        for ((sums, reading), weight) in symbols.zip(symbol_weights) {
-            clipped += errors_on(isa, sums, reading, *weight, range, &mut rounding, &mut beyond);
-        }
-    }
-    ReadingErrors { rounding, beyond, clipped }
-}
-
-on_every_isa! {
-    fn errors_on(
-        sums: &[i32],
-        reading: &[i32],
-        weight: f64,
-        range: (u32, i32, i32),
-        rounding: &mut [f64],
-        beyond: &mut [f64],
-    ) -> u32 = errors_body;
-}
-
-#[inline(always)]
-fn errors_body(
-    sums: &[i32],
-    reading: &[i32],
-    weight: f64,
-    (shift, lowest, highest): (u32, i32, i32),
-    rounding: &mut [f64],
-    beyond: &mut [f64],
-) -> u32 {
-    for ((&sum, &code), error) in sums.iter().zip(reading).zip(rounding) {
-        let difference = f64::from(code.wrapping_shl(shift).wrapping_sub(sum));
-        *error += weight * difference * difference;
-    }
-    let mut clipped = 0_u32;
-    for (&sum, beyond) in sums.iter().zip(beyond) {
-        let larger = sum.wrapping_add(sum >> 2);
-        let kept = larger.max(lowest).min(highest);
-        let cut_off = f64::from(larger.wrapping_sub(kept));
-        *beyond += weight * cut_off * cut_off;
-        clipped = clipped.wrapping_add(u32::from(sum > highest) + u32::from(sum < lowest));
-    }
-    clipped
 }
 
 /// `out = silu(gate) · up`, each step rounded once.

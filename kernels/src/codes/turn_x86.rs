@@ -102,13 +102,20 @@ unsafe fn block_256(from: *const i8, stride: usize, to: *mut i8, width: usize) {
 
 /// The first half of some registers interleaved with the second, four times.
 #[inline(always)]
-fn interleaved<V: Copy>(mut rows: [V; ROWS], both: impl Fn(V, V) -> (V, V)) -> [V; ROWS] {
-    for _ in 0..4 {
-        let before = rows;
-        for half in 0..ROWS / 2 {
-            let (low, high) = both(before[half], before[half + ROWS / 2]);
-            (rows[2 * half], rows[2 * half + 1]) = (low, high);
-        }
-    }
-    rows
+fn interleaved<V: Copy>(rows: [V; ROWS], both: impl Fn(V, V) -> (V, V)) -> [V; ROWS] {
+    once(once(once(once(rows, &both), &both), &both), &both)
+}
+
+/// Written out, so that all are in registers.
+#[inline(always)]
+fn once<V: Copy>(r: [V; ROWS], both: &impl Fn(V, V) -> (V, V)) -> [V; ROWS] {
+    let (a, b) = both(r[0], r[8]);
+    let (c, d) = both(r[1], r[9]);
+    let (e, f) = both(r[2], r[10]);
+    let (g, h) = both(r[3], r[11]);
+    let (i, j) = both(r[4], r[12]);
+    let (k, l) = both(r[5], r[13]);
+    let (m, n) = both(r[6], r[14]);
+    let (o, p) = both(r[7], r[15]);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }

@@ -477,8 +477,8 @@ pub(crate) enum Bench {
     },
     /// Compiling a generated model against reading and quantising the same bytes in one plain pass.
     Compile {
-        /// Megabytes of weights (f32) to generate.
-        #[arg(long, value_name = "MB", default_value_t = 64,
+        /// Megabytes of weights (f32) to generate: more than the caches of processors hold, unless told.
+        #[arg(long, value_name = "MB", default_value_t = 512,
             value_parser = clap::value_parser!(u64).range(1..=4096))]
         megabytes: u64,
     },

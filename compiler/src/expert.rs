@@ -46,7 +46,8 @@ pub struct CompiledExpert {
 ///
 /// Shape: `samples` holds typical inputs, rows × width; gains are chosen on them, and on
 /// independent standard normals where there are none. The gains of `down` are chosen on what the
-/// quantised `gate` and `up` make of the samples.
+/// quantised `gate` and `up` make of the samples. Of each four samples that are looked at, the last is
+/// held out: nothing is chosen on it, and the report's SNR is that of these.
 /// Errors: see [`CompileError`]; the matrices are called `NAME gate`, `NAME up`, `NAME down`.
 pub fn compile_expert(
     chip: &ChipDescription,
@@ -80,7 +81,8 @@ pub fn compile_expert(
     let x = QuantisedRows::new(name, &samples.values, width, limits.input)?;
     let multiplied =
         |matrix, x: &[f32], power: &[f32]| product_and_codes(matrix, x, chip, power, options);
-    let power = channel_power(&samples.values, width);
+    let rows = samples.rows;
+    let power = channel_power(rows.seen(&samples.values), width);
     let (exact_gate, gate_codes) = multiplied(gate, &samples.values, &power)?;
     let (mut exact_up, up_codes) = multiplied(up, &samples.values, &power)?;
     let mut exact_hidden = vec![0.0; exact_gate.len()];
@@ -90,11 +92,12 @@ pub fn compile_expert(
     let (mut gate_weights, mut up_weights, mut down_weights) =
         (Cow::Borrowed(weights.gate), Cow::Borrowed(weights.up), Cow::Borrowed(weights.down));
     if options.has(Pass::Equalise) {
-        let hidden = HiddenSamples { hidden: &mut exact_hidden, raised: &mut exact_up };
+        let hidden = HiddenSamples { rows, hidden: &mut exact_hidden, raised: &mut exact_up };
         passes.push(equalise(&mut up_weights, &mut down_weights, hidden, expert_width, limits));
     }
     let takers = [&gate_weights[..], &up_weights];
-    let (change_x, reports) = change_vector(name, &takers, &samples.values, width, limits, allowed);
+    let seen = rows.seen(&samples.values);
+    let (change_x, reports) = change_vector(name, &takers, seen, width, limits, allowed);
     passes.extend(reports);
     let (changed_x, x) = match &change_x {
         None => (Cow::Borrowed(&samples.values[..]), x),
@@ -108,8 +111,9 @@ pub fn compile_expert(
     };
     let only_rotate = Allowed { fold: false, ..allowed };
     let takers = [&down_weights[..]];
+    let seen = rows.seen(&exact_hidden);
     let (change_h, reports) =
-        change_vector(down_name, &takers, &exact_hidden, expert_width, limits, only_rotate);
+        change_vector(down_name, &takers, seen, expert_width, limits, only_rotate);
     passes.extend(reports);
     let plain_down = Matrix { weights: &down_weights, ..down };
     let turned_down = change_h.as_ref().map(|change| change.of_weights(&down_weights));
@@ -117,10 +121,11 @@ pub fn compile_expert(
     let up = Matrix { weights: &up_weights, ..up };
     let down = Matrix { weights: turned_down.as_deref().unwrap_or(&down_weights), ..down };
 
-    let power = channel_power(&changed_x, width);
-    let [of_gate, of_up] = importance(&exact_gate, &exact_up, &down_weights, expert_width);
+    let power = channel_power(rows.seen(&changed_x), width);
+    let seen = [rows.seen(&exact_gate), rows.seen(&exact_up)];
+    let [of_gate, of_up] = importance(seen, &down_weights, expert_width);
     let importance = Some(&of_gate[..]);
-    let given = Inputs { codes: &x, channel_power: &power, importance, complex: false };
+    let given = Inputs { codes: &x, channel_power: &power, importance, complex: false, rows };
     let lowered_gate = Stage::lower(chip, options, gate, given, gate_codes, &mut passes)?;
     let given = Inputs { importance: Some(&of_up), ..given };
     let lowered_up = Stage::lower(chip, options, up, given, up_codes, &mut passes)?;
@@ -131,19 +136,19 @@ pub fn compile_expert(
         Some(change) => Cow::Owned(change.of_samples(&hidden)),
     };
     let h = QuantisedRows::new(down_name, &changed_h, expert_width, limits.input)?;
-    let hidden_power = channel_power(&changed_h, expert_width);
+    let hidden_power = channel_power(rows.seen(&changed_h), expert_width);
     // What f32 makes of both kinds of hidden vectors, in one pass over the weights.
-    let both = [&hidden[..], &exact_hidden].concat();
+    let both = [rows.judged(&hidden), rows.judged(&exact_hidden)].concat();
     let (both, down_codes) = multiplied(plain_down, &both, &hidden_power)?;
     let (importance, complex) = (None, false);
-    let between = Inputs { codes: &h, channel_power: &hidden_power, importance, complex };
+    let between = Inputs { codes: &h, channel_power: &hidden_power, importance, complex, rows };
     let lowered_down = Stage::lower(chip, options, down, between, down_codes, &mut passes)?;
     let (exact_down, exact) = both.split_at(both.len() / 2);
 
-    let mut reports = lowered_gate.reports(&exact_gate);
-    reports.extend(lowered_up.reports(&exact_up));
-    reports.extend(lowered_down.reports(exact_down));
-    let snr_db = snr_db(exact, lowered_down.outcome());
+    let mut reports = lowered_gate.reports(rows.judged(&exact_gate), rows);
+    reports.extend(lowered_up.reports(rows.judged(&exact_up), rows));
+    reports.extend(lowered_down.reports(exact_down, rows));
+    let snr_db = snr_db(exact, rows.judged(lowered_down.outcome()));
 
     let mut assembly = Assembly::new(chip, name);
     let mut x = assembly.move_in(width);
@@ -159,7 +164,7 @@ pub fn compile_expert(
     let hidden = assembly.quantise(hidden);
     let [y] = multiply(&mut assembly, hidden, [lowered_down])?;
     let program = assembly.finish(y, macs, options)?;
-    let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
+    let report = LayerReport::new(&program, &samples, snr_db, passes, reports);
     Ok(CompiledExpert { program, report })
 }
 
@@ -188,7 +193,7 @@ fn product_and_codes(
 
 /// What a squared error of each output of `gate` and of `up` costs at the expert's output, to first
 /// order: through `SwiGLU` at the samples, and through the column of `down` behind it.
-fn importance(gate: &[f32], up: &[f32], down: &[f32], expert_width: usize) -> [Vec<f64>; 2] {
+fn importance([gate, up]: [&[f32]; 2], down: &[f32], expert_width: usize) -> [Vec<f64>; 2] {
     let mut of_gate = vec![0.0; expert_width];
     let mut of_up = vec![0.0; expert_width];
     let rows = gate.chunks_exact(expert_width).zip(up.chunks_exact(expert_width));

@@ -4,6 +4,7 @@ use crate::CompileError;
 use crate::options::CompileOptions;
 use crate::passes::{Parts, Pass, PassReport, Reads, cell_error, choose_packing, decibels, grid};
 use crate::quantise::{JOB_WEIGHTS, QuantisedMatrix, QuantisedRows, Quantiser};
+use crate::samples::SampleRows;
 use crate::schedule::steps_max;
 pub(crate) use crate::slice::LoweredSlice;
 use crate::slice::{ReadingSums, SliceOutcome, SlicePlan};
@@ -69,6 +70,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) importance: Option<&'a [f64]>,
     /// Whether they are pairs, of real and imaginary parts, that a complex matrix takes.
     pub(crate) complex: bool,
+    /// Which of them things are chosen on.
+    pub(crate) rows: SampleRows,
 }
 
 /// A matrix as codes, and the report of what was clipped.
@@ -159,7 +162,7 @@ pub(crate) struct Lowering<'a> {
     pub(crate) grid: TileGrid,
     /// The codes of each K-tile.
     pub(crate) x: Vec<Vec<i8>>,
-    /// Squared scales of the samples.
+    /// Squared scales of the samples that things are chosen on.
     pub(crate) symbol_weights: Vec<f64>,
 }
 
@@ -175,7 +178,8 @@ impl<'a> Lowering<'a> {
         let x = (0..grid.k_tiles)
             .map(|k_tile| inputs.codes.k_slice(k_tile, grid.tile_inputs))
             .collect();
-        let symbol_weights = inputs.codes.scales.iter().map(|scale| square(*scale)).collect();
+        let scales = inputs.rows.seen(&inputs.codes.scales);
+        let symbol_weights = scales.iter().map(|scale| square(*scale)).collect();
         Self { chip, options, matrix, inputs, packing, grid, x, symbol_weights }
     }
 
@@ -218,13 +222,14 @@ impl<'a> Lowering<'a> {
         self.inputs.importance.map_or(1.0, |importance| importance[output])
     }
 
-    /// The power of some outputs, each weighted as its errors are. Shape: rows × `outputs`.
+    /// The power of some outputs, each weighted as its errors are, over the rows that things are chosen
+    /// on. Shape: rows × `outputs`.
     fn power(&self, outcome: &[f32], first_output: usize, outputs: usize) -> f64 {
         let of_row = |row: &[f32]| -> f64 {
             let weighted = |(j, y): (usize, &f32)| self.importance(first_output + j) * square(*y);
             row.iter().enumerate().map(weighted).sum()
         };
-        outcome.chunks_exact(outputs).map(of_row).sum()
+        self.inputs.rows.seen(outcome).chunks_exact(outputs).map(of_row).sum()
     }
 
     /// What the product errs by, relative to its power, on the samples.
@@ -242,7 +247,7 @@ impl<'a> Lowering<'a> {
             .enumerate()
             .map(|(output, scale)| self.importance(output) * square(*scale))
             .sum();
-        let rows = self.inputs.codes.rows as f64;
+        let rows = self.inputs.rows.seen_count() as f64;
         let power: f64 = self.inputs.channel_power.iter().map(|p| f64::from(*p)).sum();
         let weight_power: f64 = self
             .matrix
@@ -350,7 +355,8 @@ mod tests {
         let codes = &QuantisedRows::new("l", x, inputs, chip.input_limit()).expect("finite");
         let matrix = Matrix { name: "l", weights, outputs, inputs };
         let channel_power = &vec![1.0; inputs];
-        let inputs = Inputs { codes, channel_power, importance: None, complex: false };
+        let rows = SampleRows::new(codes.rows);
+        let inputs = Inputs { codes, channel_power, importance: None, complex: false, rows };
         lower(chip, &CompileOptions::default(), matrix, inputs, None)
     }
 

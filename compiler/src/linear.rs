@@ -62,9 +62,10 @@ pub(crate) fn compile_matrix(
     };
     let allowed = Allowed { fold: options.has(Pass::Fold), rotate: options.has(Pass::Rotate) };
     let mut x = QuantisedRows::new(name, &samples.values, inputs, limits.input)?;
-    let exact = exact_product(matrix, &samples.values);
-    let (change, mut passes) =
-        change_vector(name, &[weights], &samples.values, inputs, limits, allowed);
+    let exact = exact_product(matrix, samples.rows.judged(&samples.values));
+    let rows = samples.rows;
+    let seen = rows.seen(&samples.values);
+    let (change, mut passes) = change_vector(name, &[weights], seen, inputs, limits, allowed);
     let (mut changed_x, mut changed_weights) =
         (Cow::Borrowed(&samples.values[..]), Cow::Borrowed(weights));
     if let Some(change) = &change {
@@ -72,12 +73,12 @@ pub(crate) fn compile_matrix(
         changed_x = Cow::Owned(change.of_samples(&samples.values));
         x = QuantisedRows::new(name, &changed_x, inputs, limits.input)?;
     }
-    let channel_power = channel_power(&changed_x, inputs);
-    let given = Inputs { codes: &x, channel_power: &channel_power, importance: None, complex };
+    let channel_power = &channel_power(rows.seen(&changed_x), inputs);
+    let given = Inputs { codes: &x, channel_power, importance: None, complex, rows };
     let matrix = Matrix { weights: &changed_weights, ..matrix };
     let stage = Stage::lower(chip, options, matrix, given, None, &mut passes)?;
-    let reports = stage.reports(&exact);
-    let snr_db = snr_db(&exact, stage.outcome());
+    let reports = stage.reports(&exact, rows);
+    let snr_db = snr_db(&exact, rows.judged(stage.outcome()));
 
     let mut assembly = Assembly::new(chip, name);
     let mut x = assembly.move_in(inputs);
@@ -87,6 +88,6 @@ pub(crate) fn compile_matrix(
     let x = assembly.quantise(x);
     let [y] = multiply(&mut assembly, x, [stage])?;
     let program = assembly.finish(y, weights.len() as u64, options)?;
-    let report = LayerReport::new(&program, samples.source, snr_db, passes, reports);
+    let report = LayerReport::new(&program, &samples, snr_db, passes, reports);
     Ok(CompiledLinear { program, report })
 }

@@ -2,7 +2,7 @@
 
 use crate::layer::LoweredMatrix;
 use crate::passes::PassReport;
-use crate::samples::SampleSource;
+use crate::samples::{SampleRows, SampleSource, Samples};
 use litecore_types::program::Program;
 use serde::Serialize;
 
@@ -13,8 +13,11 @@ pub struct LayerReport {
     pub name: String,
     /// The chip it is compiled for.
     pub chip: String,
-    /// What the gains were chosen on.
+    /// The input vectors that it was compiled for.
     pub samples: SampleSource,
+    /// How many of them nothing was chosen on. Both kinds of SNR are of these alone; where there are none,
+    /// of all samples, which flatters them.
+    pub held_out: usize,
     /// Most symbols in one run.
     pub symbols_max: u64,
     /// Card memory one symbol takes, before alignment.
@@ -23,8 +26,8 @@ pub struct LayerReport {
     pub weight_bytes: u64,
     /// Dequantisation tables.
     pub table_bytes: u64,
-    /// Signal over quantisation noise of the layer's outputs on the samples, against the layer in
-    /// f32; nothing where there is no signal or no noise.
+    /// Signal over quantisation noise of the layer's outputs on the samples held out, against the layer
+    /// in f32; nothing where there is no signal or no noise.
     pub snr_db: Option<f64>,
     /// What each pass did, in the order they ran.
     pub passes: Vec<PassReport>,
@@ -47,8 +50,8 @@ pub struct MatrixReport {
     pub useful_weights: u64,
     /// Weights the tiles could hold.
     pub cell_capacity: u64,
-    /// Signal over quantisation noise of this matrix alone: its outputs on the inputs it gets,
-    /// against f32 on the same inputs; nothing where there is no signal or no noise.
+    /// Signal over quantisation noise of this matrix alone: its outputs on the inputs it gets of the
+    /// samples held out, against f32 on the same inputs; nothing where there is no signal or no noise.
     pub snr_db: Option<f64>,
     /// The reads of tiles, by output slice, then along the inputs; a tile that is read several
     /// times, or in two planes, stands here as often.
@@ -88,7 +91,7 @@ impl LayerReport {
 
     pub(crate) fn new(
         program: &Program,
-        samples: SampleSource,
+        samples: &Samples,
         snr_db: Option<f64>,
         passes: Vec<PassReport>,
         matrices: Vec<MatrixReport>,
@@ -98,7 +101,8 @@ impl LayerReport {
         Self {
             name: program.name.clone(),
             chip: program.chip.clone(),
-            samples,
+            samples: samples.source,
+            held_out: samples.rows.held_out_count(),
             symbols_max: program.symbols_max,
             sram_bytes_per_symbol: per_symbol,
             weight_bytes: program.weight_bytes(),
@@ -116,8 +120,9 @@ impl MatrixReport {
         self.useful_weights as f64 / self.cell_capacity.max(1) as f64
     }
 
-    /// The report on a matrix; `exact` is what f32 makes of the same inputs, where that is known.
-    pub(crate) fn new(matrix: &LoweredMatrix, exact: Option<&[f32]>) -> Self {
+    /// The report on a matrix; `exact` is what f32 makes of the inputs it is judged by, where that is
+    /// known.
+    pub(crate) fn new(matrix: &LoweredMatrix, exact: Option<(&[f32], SampleRows)>) -> Self {
         let grid = matrix.grid;
         let mut tiles = Vec::new();
         let (mut useful_weights, mut placed) = (0, 0);
@@ -143,7 +148,7 @@ impl MatrixReport {
             skipped_tiles: grid.count() - placed,
             useful_weights,
             cell_capacity: (placed * grid.tile_inputs * grid.tile_outputs) as u64,
-            snr_db: exact.and_then(|exact| snr_db(exact, &matrix.outcome)),
+            snr_db: exact.and_then(|(exact, rows)| snr_db(exact, rows.judged(&matrix.outcome))),
             tiles,
         }
     }

@@ -1,5 +1,8 @@
 //! The input vectors that gains are chosen on: the caller's, or a stated model of them.
 //!
+//! One in four is held out: nothing is chosen on it, and the report's SNR is that of these alone. What
+//! gains were chosen on flatters them.
+//!
 //! Without samples, inputs are modeled as independent standard normals: the inputs of an expert
 //! are RMS-normalised, and quantisation divides out whatever common scale is left.
 
@@ -25,14 +28,63 @@ pub enum SampleSource {
     },
 }
 
-/// Rows of the Gaussian model where tiles have 64 outputs or more: a gain then rests on 4096 sums.
+/// Rows of the Gaussian model where tiles have 64 outputs or more: a gain then rests on 3072 sums.
 const GAUSSIAN_ROWS: usize = 64;
 
-/// Whole input vectors, row after row.
+/// Of so many rows, one is held out.
+const HELD_OUT: usize = 4;
+
+/// Whole input vectors, row after row: those that things are chosen on, then those held out.
 #[derive(Debug)]
 pub(crate) struct Samples {
     pub(crate) values: Vec<f32>,
+    pub(crate) rows: SampleRows,
     pub(crate) source: SampleSource,
+}
+
+/// Rows of samples, or of what something made of each: the first ones are for choosing, the others
+/// are held out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SampleRows {
+    all: usize,
+    seen: usize,
+}
+
+impl SampleRows {
+    /// So many rows, one in four of them held out; none of less than four.
+    pub(crate) fn new(all: usize) -> Self {
+        Self { all, seen: all - all / HELD_OUT }
+    }
+
+    /// How many rows it takes for so many to choose on.
+    pub(crate) fn needed_to_see(seen: usize) -> usize {
+        seen + seen.saturating_sub(1) / (HELD_OUT - 1)
+    }
+
+    /// How many are for choosing.
+    pub(crate) fn seen_count(self) -> usize {
+        self.seen
+    }
+
+    /// How many are held out.
+    pub(crate) fn held_out_count(self) -> usize {
+        self.all - self.seen
+    }
+
+    /// Of some whole rows, those that things are chosen on.
+    pub(crate) fn seen<T>(self, values: &[T]) -> &[T] {
+        &values[..self.len_seen(values)]
+    }
+
+    /// Of some whole rows, those that the outcome is judged by: what is held out, or all if nothing is.
+    pub(crate) fn judged<T>(self, values: &[T]) -> &[T] {
+        let first = if self.seen < self.all { self.len_seen(values) } else { 0 };
+        &values[first..]
+    }
+
+    fn len_seen<T>(self, values: &[T]) -> usize {
+        values.len() / self.all.max(1) * self.seen
+    }
 }
 
 impl Samples {
@@ -52,23 +104,28 @@ impl Samples {
             return Err(CompileError::SampleCount { layer, elements, inputs });
         }
         if given.is_empty() {
-            let available = GAUSSIAN_ROWS.max(SAMPLE_SUMS_MIN.div_ceil(tile_outputs.max(1)));
+            let needed = SampleRows::needed_to_see(SAMPLE_SUMS_MIN.div_ceil(tile_outputs.max(1)));
+            let available = GAUSSIAN_ROWS.max(needed);
             let rows = options.sample_rows(available, weights, tile_outputs);
             return Ok(Self::gaussian(inputs, rows));
         }
         let available = given.len() / inputs;
         let rows = options.sample_rows(available, weights, tile_outputs);
         let mut values = Vec::with_capacity(rows * inputs);
-        for row in 0..rows {
+        let is_held_out = |row: &usize| row % HELD_OUT == HELD_OUT - 1;
+        let seen = (0..rows).filter(|row| !is_held_out(row));
+        for row in seen.chain((0..rows).filter(is_held_out)) {
             values.extend_from_slice(&given[row * available / rows * inputs..][..inputs]);
         }
-        Ok(Self { values, source: SampleSource::Caller { rows } })
+        let source = SampleSource::Caller { rows };
+        Ok(Self { values, rows: SampleRows::new(rows), source })
     }
 
     fn gaussian(inputs: usize, rows: usize) -> Self {
         let mut values = vec![0.0; rows * inputs];
         standard_normals(Seed(0).key("compiler.samples", 0), 0, &mut values);
-        Self { values, source: SampleSource::GaussianModel { rows } }
+        let source = SampleSource::GaussianModel { rows };
+        Self { values, rows: SampleRows::new(rows), source }
     }
 }
 
@@ -97,6 +154,25 @@ mod tests {
         let samples = Samples::choose("l", &given, 2, (8, 64), &options).expect("whole vectors");
         assert_eq!(samples.values, [0.0, 1.0, 4.0, 5.0, 10.0, 11.0]);
         assert_eq!(samples.source, SampleSource::Caller { rows: 3 });
+    }
+
+    #[test]
+    fn one_row_in_four_is_held_out_from_all_over_the_samples() {
+        let given: Vec<f32> = (0..9_u8).map(f32::from).collect();
+        let samples =
+            Samples::choose("l", &given, 1, (8, 64), &CompileOptions::default()).expect("whole");
+        assert_eq!(samples.rows.seen(&samples.values), [0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 8.0]);
+        assert_eq!(samples.rows.judged(&samples.values), [3.0, 7.0]);
+        assert_eq!((samples.rows.seen_count(), samples.rows.held_out_count()), (7, 2));
+        // Two elements for each row.
+        assert_eq!(samples.rows.judged(&[0; 18]).len(), 4);
+        for seen in 0..200 {
+            let rows = SampleRows::new(SampleRows::needed_to_see(seen));
+            assert_eq!(rows.seen_count(), seen);
+        }
+        // Too few to do without any: they are judged by what was chosen on them.
+        let few = SampleRows::new(3);
+        assert_eq!((few.seen(&[1, 2, 3]).len(), few.judged(&[1, 2, 3]).len()), (3, 3));
     }
 
     #[test]

@@ -180,12 +180,13 @@ impl<'a> SlicePlan<'a> {
         let mut sums = vec![0; inputs.codes.rows * grid.tile_outputs];
         let x = &self.lowering.x[k_tile];
         codes::tile_product(&codes, grid.tile_inputs, grid.tile_outputs, x, &mut sums);
+        let seen = inputs.rows.seen(&sums).len();
         let weighted = WeightedSums {
-            sums: &sums,
+            sums: &sums[..seen],
             symbol_weights: &self.lowering.symbol_weights,
             output_weights: &self.output_weights,
         };
-        let choice = if options.has(Pass::Gain) {
+        let mut choice = if options.has(Pass::Gain) {
             choose_shift(weighted, shifts, chip.adc.bits)
         } else {
             at_shift(weighted, chip.full_scale_shift_of(packing), chip.adc.bits)
@@ -200,9 +201,12 @@ impl<'a> SlicePlan<'a> {
             steps: units * step * counts,
             units: units * counts,
             clipped: choice.clipped,
-            sums: sums.len(),
+            sums: seen,
         });
         let shift = choice.shift;
+        choice.reading.resize(sums.len(), 0);
+        let held_out = &mut choice.reading[seen..];
+        codes::requantise_all(&sums[seen..], shift, chip.adc.bits, held_out);
         self.reads.push(PlannedRead {
             k_tile,
             codes,

@@ -8,7 +8,7 @@ use crate::options::CompileOptions;
 use crate::passes::PassReport;
 use crate::quantise::{QuantisedRows, Quantiser};
 use crate::report::MatrixReport;
-use crate::samples::channel_power;
+use crate::samples::{SampleRows, channel_power};
 use crate::tile::TileGrid;
 use litecore_kernels::s2::{self, PackedMatrix};
 use litecore_types::chip::ChipDescription;
@@ -59,10 +59,10 @@ impl Stage {
                 let inner = lower(inner, Inputs { importance: None, ..inputs }, None, passes)?;
                 let limit = chip.input_limit();
                 let middle = QuantisedRows::new(&names[1], &inner.outcome, rank, limit)?;
-                let power = channel_power(&inner.outcome, rank);
-                let importance = inputs.importance;
-                let complex = false;
-                let between = Inputs { codes: &middle, channel_power: &power, importance, complex };
+                let power = channel_power(inputs.rows.seen(&inner.outcome), rank);
+                let Inputs { importance, rows, .. } = inputs;
+                let (codes, channel_power, complex) = (&middle, &power[..], false);
+                let between = Inputs { codes, channel_power, importance, complex, rows };
                 let outer = Matrix {
                     name: &names[1],
                     weights: &factors.outer,
@@ -80,12 +80,13 @@ impl Stage {
         &self.outer.as_ref().unwrap_or(&self.inner).outcome
     }
 
-    /// Reports on its matrices; `exact` is what f32 makes of the same inputs.
-    pub(crate) fn reports(&self, exact: &[f32]) -> Vec<MatrixReport> {
+    /// Reports on its matrices; `exact` is what f32 makes of the inputs they are judged by.
+    pub(crate) fn reports(&self, exact: &[f32], rows: SampleRows) -> Vec<MatrixReport> {
+        let exact = Some((exact, rows));
         match &self.outer {
-            None => vec![MatrixReport::new(&self.inner, Some(exact))],
+            None => vec![MatrixReport::new(&self.inner, exact)],
             Some(outer) => {
-                vec![MatrixReport::new(&self.inner, None), MatrixReport::new(outer, Some(exact))]
+                vec![MatrixReport::new(&self.inner, None), MatrixReport::new(outer, exact)]
             }
         }
     }

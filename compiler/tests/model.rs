@@ -39,7 +39,9 @@ fn every_expert_is_compiled_as_it_would_be_alone() {
     assert_eq!(steps.first(), Some(&(0, 6)));
     assert_eq!(steps.last(), Some(&(6, 6)));
     assert_eq!(model.reports[&(1, key(0, 0))].samples, SampleSource::Caller { rows: 2 });
-    assert_eq!(model.reports[&(1, key(1, 0))].samples, SampleSource::GaussianModel { rows: 128 });
+    assert_eq!(model.reports[&(1, key(0, 0))].held_out, 0);
+    assert_eq!(model.reports[&(1, key(1, 0))].held_out, 42);
+    assert_eq!(model.reports[&(1, key(1, 0))].samples, SampleSource::GaussianModel { rows: 170 });
     let dense: Vec<String> = problem::config().dense_specs().map(|spec| spec.name).collect();
     assert_eq!(model.dense.len(), dense.len());
     assert!(dense.iter().all(|name| model.dense.contains_key(name)));

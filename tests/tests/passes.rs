@@ -30,6 +30,7 @@ fn normals(key: u64, count: usize) -> Vec<f32> {
 
 /// An expert with weights that keep the power of its inputs, some rows louder than others.
 struct Sample {
+    key: u64,
     gate: Vec<f32>,
     up: Vec<f32>,
     down: Vec<f32>,
@@ -53,7 +54,8 @@ impl Sample {
                 *weight *= factor;
             }
         }
-        Self { gate: matrix(0, hidden, width), up, down: matrix(2, width, hidden), width, hidden }
+        let (gate, down) = (matrix(0, hidden, width), matrix(2, width, hidden));
+        Self { key, gate, up, down, width, hidden }
     }
 
     fn weights(&self) -> ExpertWeights<'_> {
@@ -74,7 +76,23 @@ impl Sample {
 
     /// Few enough that the compiler looks at all of them.
     fn samples(&self) -> Vec<f32> {
-        normals(77, 120 * self.width)
+        normals(self.key ^ 77, 120 * self.width)
+    }
+
+    /// Of each four of them the last: nothing is chosen on it.
+    fn held_out(&self) -> Vec<f32> {
+        self.samples_where(|row| row % 4 == 3)
+    }
+
+    /// The others, on which gains are chosen.
+    fn seen(&self) -> Vec<f32> {
+        self.samples_where(|row| row % 4 != 3)
+    }
+
+    fn samples_where(&self, is_wanted: fn(usize) -> bool) -> Vec<f32> {
+        let samples = self.samples();
+        let rows = samples.chunks_exact(self.width).enumerate();
+        rows.filter(|(row, _)| is_wanted(*row)).flat_map(|(_, x)| x).copied().collect()
     }
 
     /// In f64, by the definition.
@@ -217,20 +235,23 @@ proptest! {
         let sample = Sample::new(key, shape.0, shape.1, loud);
         let compiled = sample.compile(&chip, &options);
         // On the inputs the report is about: two ways to the same figure.
-        let found = sample.measured_db(&compiled, &chip, &sample.samples());
+        prop_assert_eq!(compiled.report.held_out, 30);
+        let found = sample.measured_db(&compiled, &chip, &sample.held_out());
         let reported = compiled.report.snr_db.expect("codes are not floats");
         prop_assert!((found - reported).abs() < 0.05, "{found:.2} dB, reported {reported:.2} dB");
         // At unity gain loud rows leave the quiet ones a bit or two; only the report is held to it.
         let least = if passes.has(Pass::Gain) { 24.0 } else { 0.0 };
-        prop_assert!(found > least, "{found:.2} dB with {:?}", passes.iter().collect::<Vec<_>>());
+        let seen = sample.measured_db(&compiled, &chip, &sample.seen());
+        prop_assert!(seen > least, "{seen:.2} dB with {:?}", passes.iter().collect::<Vec<_>>());
     }
 }
 
-/// Gains are chosen by 120 vectors, and a vector not among them may saturate one: a random model of 64
-/// by 64 was found to lose 2 dB to one loud vector. So the difference is held as a distribution, on
-/// models that are always the same: no bias to speak of, and nearly all of it within a decibel.
+/// Gains are chosen by 90 vectors, and a vector not among them may saturate one: a random model of 64 by
+/// 64 was found to lose 2 dB to one loud vector. The report is about 30 others, which may be loud or not.
+/// So the difference is held as a distribution, on models that are always the same: no bias, and nearly all
+/// of it within 1.25 dB, as 30 vectors tell.
 #[test]
-fn inputs_not_among_the_samples_err_like_the_samples() {
+fn other_inputs_err_as_the_report_says() {
     let chip = chip("ref-64-eo", &[]);
     let gain = PassSet::needed().with(Pass::Gain);
     let rewriting = [Pass::Fold, Pass::Equalise, Pass::Rotate, Pass::LowRank, Pass::TileSparsity];
@@ -239,22 +260,49 @@ fn inputs_not_among_the_samples_err_like_the_samples() {
         for (width, hidden) in [(128, 128), (96, 192), (64, 64)] {
             let options =
                 CompileOptions { passes, error_budget: 1e-3, ..CompileOptions::default() };
-            let mut worse_by: Vec<f64> = (1_u64..=40)
-                .map(|key| {
-                    let sample = Sample::new(key * 7919, width, hidden, 1.0);
-                    let compiled = sample.compile(&chip, &options);
-                    let others = normals(key ^ 9, 120 * width);
-                    let reported = compiled.report.snr_db.expect("codes are not floats");
-                    reported - sample.measured_db(&compiled, &chip, &others)
-                })
-                .collect();
-            worse_by.sort_by(f64::total_cmp);
-            let [least, median, most] = [1, 20, 38].map(|rank| worse_by[rank]);
+            let better_by = reported_better_by(&chip, &options, (width, hidden), 120);
+            let [least, median, most] = [1, 20, 38].map(|rank| better_by[rank]);
             let all = format!("{width} by {hidden}: {least:.2}, {median:.2}, {most:.2} dB");
             assert!(median.abs() < 0.25, "{all}");
-            assert!(least > -0.8 && most < 0.8, "{all}");
+            assert!(least > -1.25 && most < 1.25, "{all}");
         }
     }
+}
+
+/// Large experts are compiled on few vectors, and on those that gains are chosen on these models err by
+/// 0.7 of what they err by on others. The report is about vectors that nothing was chosen on.
+#[test]
+fn few_samples_do_not_flatter_the_report() {
+    let chip = chip("ref-64-eo", &[]);
+    let options = CompileOptions::default();
+    let better_by = reported_better_by(&chip, &options, (256, 256), 10);
+    // Two vectors of one model say little; what matters is that errors are right in the mean.
+    let share = |better_by: &f64| pxfm::f_exp10(-better_by / 10.0);
+    let mean = better_by.iter().map(share).sum::<f64>() / better_by.len() as f64;
+    assert!((0.85..1.2).contains(&mean), "{mean:.2} of the errors are reported");
+}
+
+/// By how many decibels the SNR of the report is better than that of other inputs, for forty models, in
+/// ascending order.
+fn reported_better_by(
+    chip: &ChipDescription,
+    options: &CompileOptions,
+    (width, hidden): (usize, usize),
+    rows: usize,
+) -> Vec<f64> {
+    let of_model = |key: u64| {
+        let sample = Sample::new(key * 7919, width, hidden, 1.0);
+        let samples = &sample.samples()[..rows * width];
+        let compiled = compile_expert(chip, &sample.weights(), samples, options);
+        let compiled = compiled.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(compiled.report.held_out, rows / 4);
+        let others = normals(key ^ 9, 120 * width);
+        let reported = compiled.report.snr_db.expect("codes are not floats");
+        reported - sample.measured_db(&compiled, chip, &others)
+    };
+    let mut better_by: Vec<f64> = (1..=40).map(of_model).collect();
+    better_by.sort_by(f64::total_cmp);
+    better_by
 }
 
 #[test]

@@ -10,6 +10,9 @@ pub(super) struct ReportRepr {
     name: String,
     chip: String,
     samples: SamplesRepr,
+    /// None in files of before, whose SNR is that of all samples.
+    #[serde(default)]
+    held_out: usize,
     symbols_max: u64,
     sram_bytes_per_symbol: u64,
     weight_bytes: u64,
@@ -55,6 +58,7 @@ impl ReportRepr {
                 SampleSource::Caller { rows } => SamplesRepr::Caller(rows),
                 SampleSource::GaussianModel { rows } => SamplesRepr::GaussianModel(rows),
             },
+            held_out: report.held_out,
             symbols_max: report.symbols_max,
             sram_bytes_per_symbol: report.sram_bytes_per_symbol,
             weight_bytes: report.weight_bytes,
@@ -73,6 +77,7 @@ impl ReportRepr {
                 SamplesRepr::Caller(rows) => SampleSource::Caller { rows },
                 SamplesRepr::GaussianModel(rows) => SampleSource::GaussianModel { rows },
             },
+            held_out: self.held_out,
             symbols_max: self.symbols_max,
             sram_bytes_per_symbol: self.sram_bytes_per_symbol,
             weight_bytes: self.weight_bytes,

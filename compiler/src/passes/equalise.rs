@@ -8,6 +8,7 @@
 
 use super::noise::{Limits, RoundingError, decibels};
 use super::{Pass, PassReport};
+use crate::samples::SampleRows;
 use litecore_kernels::codes;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -47,6 +48,8 @@ impl<'a> Scaled<'a> {
 /// What an expert makes of the samples on the way, rows × hidden width.
 #[derive(Debug)]
 pub(crate) struct HiddenSamples<'a> {
+    /// Which of them things are chosen on.
+    pub(crate) rows: SampleRows,
     /// After `SwiGLU`.
     pub(crate) hidden: &'a mut [f32],
     /// `up · x`.
@@ -73,10 +76,11 @@ pub(crate) fn equalise(
     hidden_width: usize,
     limits: Limits,
 ) -> PassReport {
-    let HiddenSamples { hidden, raised } = samples;
+    let HiddenSamples { rows, hidden, raised } = samples;
+    let seen = rows.seen(hidden);
     let report = PassReport::new(Pass::Equalise, None);
     let powers = column_powers(down, hidden_width);
-    let peaks = peaks(hidden, hidden_width);
+    let peaks = peaks(seen, hidden_width);
     let candidates: Vec<Vec<i32>> = STRENGTHS
         .iter()
         .map(|strength| exponents(&powers, &peaks, *strength, EXPONENT_MAX))
@@ -85,7 +89,7 @@ pub(crate) fn equalise(
         let factors: Vec<f64> = exponents.iter().map(|e| power_of_two(*e)).collect();
         let product = Scaled {
             columns: hidden_width,
-            samples: hidden,
+            samples: seen,
             column_powers: powers.clone(),
             squared_row_maxima: squared_row_maxima(down, &inverse(&factors)),
             factors: &factors,
@@ -97,7 +101,7 @@ pub(crate) fn equalise(
         .into_iter()
         .map(|exponents| (error(&exponents), exponents))
         .min_by(|a, b| a.0.total_cmp(&b.0));
-    let signal = signal(&powers, hidden, hidden_width);
+    let signal = signal(&powers, seen, hidden_width);
     let Some((after, exponents)) = best.filter(|(after, _)| *after < WORTH_IT * before) else {
         let level = decibels(signal / before);
         return report.figure("predicted SNR of down's rounding, dB", level, level);
@@ -271,8 +275,8 @@ mod tests {
         values
     }
 
-    fn samples(hidden: &mut [f32]) -> HiddenSamples<'_> {
-        HiddenSamples { hidden, raised: &mut [] }
+    fn samples(hidden: &mut [f32], rows: usize) -> HiddenSamples<'_> {
+        HiddenSamples { rows: SampleRows::new(rows), hidden, raised: &mut [] }
     }
 
     #[test]
@@ -285,7 +289,8 @@ mod tests {
         hidden.chunks_exact_mut(hidden_width).for_each(|row| row[5] *= 200.0);
         let before = hidden.clone();
         let (mut up_c, mut down_c) = (Cow::Borrowed(&up[..]), Cow::Borrowed(&down[..]));
-        let report = equalise(&mut up_c, &mut down_c, samples(&mut hidden), hidden_width, LIMITS);
+        let report =
+            equalise(&mut up_c, &mut down_c, samples(&mut hidden, rows), hidden_width, LIMITS);
         assert!(report.changed);
         let (levels, peaks) = (&report.figures[0], &report.figures[1]);
         assert!(levels.after.expect("a level") > levels.before.expect("a level") + 6.0);
@@ -309,7 +314,7 @@ mod tests {
         let (up, down) = (normals(1, 32 * 16), normals(2, 16 * 32));
         let mut hidden = normals(3, 20 * 32);
         let (mut up_c, mut down_c) = (Cow::Borrowed(&up[..]), Cow::Borrowed(&down[..]));
-        let report = equalise(&mut up_c, &mut down_c, samples(&mut hidden), 32, LIMITS);
+        let report = equalise(&mut up_c, &mut down_c, samples(&mut hidden, 20), 32, LIMITS);
         assert!(!report.changed);
         assert!(matches!((up_c, down_c), (Cow::Borrowed(_), Cow::Borrowed(_))));
     }
@@ -320,7 +325,7 @@ mod tests {
         up[1] = f32::MIN_POSITIVE;
         let mut hidden = vec![1.0, 1e-6, 1.0, 1.0];
         let (mut up_c, mut down_c) = (Cow::Borrowed(&up[..]), Cow::Borrowed(&down[..]));
-        equalise(&mut up_c, &mut down_c, samples(&mut hidden), 4, LIMITS);
+        equalise(&mut up_c, &mut down_c, samples(&mut hidden, 1), 4, LIMITS);
         assert!(up_c.iter().all(|weight| weight.is_normal()));
         for (i, (up_new, down_new)) in up_c.iter().zip(down_c.iter()).enumerate() {
             let (new, old) =

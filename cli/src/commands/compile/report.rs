@@ -49,8 +49,13 @@ pub(crate) struct LayerSummary {
     pub(crate) weight_bytes: u64,
     /// Useful weights over what the tiles could hold.
     pub(crate) fill: f64,
-    /// Signal over rounding error on the calibration inputs, errors averaged over the experts.
+    /// Signal over rounding error on calibration inputs that nothing was chosen on, errors averaged over
+    /// the experts.
     pub(crate) snr_db: Option<f64>,
+    /// How many inputs these are, of all experts.
+    pub(crate) held_out: usize,
+    /// Experts with less than four inputs: none is held out, and the SNR is of those.
+    pub(crate) experts_without_held_out: usize,
     /// Each of its experts run once, for each number of tokens.
     pub(crate) runs: Vec<RunReport>,
     #[serde(skip)]
@@ -130,6 +135,8 @@ impl<'a> ReportWriter<'a> {
             weight_bytes: 0,
             fill: 0.0,
             snr_db: None,
+            held_out: 0,
+            experts_without_held_out: 0,
             runs: Vec::new(),
             relative_errors: 0.0,
             measured: 0,
@@ -140,6 +147,8 @@ impl<'a> ReportWriter<'a> {
         summary.experts += 1;
         summary.tiles += program.tiles.len();
         summary.weight_bytes += program.weight_bytes();
+        summary.held_out += report.held_out;
+        summary.experts_without_held_out += usize::from(report.held_out == 0);
         if let Some(db) = report.snr_db {
             summary.relative_errors += pxfm::f_exp10(-db / 10.0);
             summary.measured += 1;
@@ -237,6 +246,7 @@ fn text(document: &ReportDocument) -> String {
         }
     }
     text.push_str(&table.render());
+    text.push_str(&held_out(&document.layers));
     text.push_str("\n── passes, means over all matrices they ran on ──\n");
     let mut table = Table::left(["pass", "ran", "changed", "figure", "before", "after"]);
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
@@ -249,6 +259,21 @@ fn text(document: &ReportDocument) -> String {
     }
     text.push_str(&table.render());
     text
+}
+
+/// Which inputs the SNR of the layers is of.
+fn held_out(layers: &[LayerSummary]) -> String {
+    let vectors: usize = layers.iter().map(|layer| layer.held_out).sum();
+    let without: usize = layers.iter().map(|layer| layer.experts_without_held_out).sum();
+    let mut text =
+        format!("SNR: without noise, on {vectors} input vectors that nothing was chosen on");
+    if without > 0 {
+        _ = write!(
+            text,
+            "; {without} experts saw less than four vectors, which had to do for both and flatter them"
+        );
+    }
+    text + "\n"
 }
 
 fn run_text(run: &RunReport) -> String {

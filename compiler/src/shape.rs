@@ -27,14 +27,42 @@ struct Shape {
 /// A shape, and the layout that was found and verified for it.
 type LaidOut = (Shape, Arc<VerifiedLayout>);
 
-/// The shapes that were met last, the latest at the end.
-static LATEST: Mutex<Vec<LaidOut>> = Mutex::new(Vec::new());
+/// The shapes that were met last.
+static LATEST: Mutex<Latest> = Mutex::new(Latest::of(8, 1 << 19));
 
-/// How many shapes are remembered: a model has a few.
-const REMEMBERED: usize = 8;
+/// Shapes, the latest at the end, and how many of them may be kept.
+#[derive(Debug)]
+struct Latest {
+    shapes: Vec<LaidOut>,
+    /// Most shapes: a model has a few.
+    count_max: usize,
+    /// Most steps of all of them together, the latest shape apart.
+    steps_max: usize,
+}
 
-/// How many steps all of them have together, the latest shape apart.
-const STEPS_REMEMBERED: usize = 1 << 19;
+impl Latest {
+    const fn of(count_max: usize, steps_max: usize) -> Self {
+        Self { shapes: Vec::new(), count_max, steps_max }
+    }
+
+    /// The layout of a shape, which is the latest now.
+    fn find(&mut self, shape: &Shape) -> Option<Arc<VerifiedLayout>> {
+        let found = self.shapes.iter().rposition(|(other, _)| other == shape)?;
+        let entry = self.shapes.remove(found);
+        let layout = Arc::clone(&entry.1);
+        self.shapes.push(entry);
+        Some(layout)
+    }
+
+    /// Keeps one more, and forgets the oldest for it where they become too many.
+    fn keep(&mut self, shape: Shape, layout: Arc<VerifiedLayout>) {
+        let steps = |of: &[LaidOut]| of.iter().map(|(_, of)| of.steps().len()).sum::<usize>();
+        while self.shapes.len() >= self.count_max || steps(&self.shapes) > self.steps_max {
+            self.shapes.remove(0);
+        }
+        self.shapes.push((shape, layout));
+    }
+}
 
 /// Fills in the steps of a program that has everything else, and has it verified.
 ///
@@ -57,28 +85,15 @@ pub(crate) fn lay_out(
         packings: program.tiles.iter().map(|tile| tile.packing).collect(),
         nodes: graph.nodes.iter().map(without_gains).collect(),
     };
-    if let Some(layout) = known(&shape) {
+    let known = LATEST.lock().unwrap_or_else(PoisonError::into_inner).find(&shape);
+    if let Some(layout) = known {
         program.steps = with_gains(layout.steps(), &gains);
         return layout.verify(program);
     }
     schedule(&mut program, graph, chip, batch);
     let (verified, layout) = VerifiedLayout::new(program, chip)?;
-    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
-    let steps = |latest: &[LaidOut]| latest.iter().map(|(_, of)| of.steps().len()).sum::<usize>();
-    while latest.len() >= REMEMBERED || steps(&latest) > STEPS_REMEMBERED {
-        latest.remove(0);
-    }
-    latest.push((shape, Arc::new(layout)));
+    LATEST.lock().unwrap_or_else(PoisonError::into_inner).keep(shape, Arc::new(layout));
     Ok(verified)
-}
-
-fn known(shape: &Shape) -> Option<Arc<VerifiedLayout>> {
-    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = latest.iter().rposition(|(other, _)| other == shape)?;
-    let entry = latest.remove(found);
-    let layout = Arc::clone(&entry.1);
-    latest.push(entry);
-    Some(layout)
 }
 
 /// The gain of each tile; nothing where two reads of one tile differ in it.
@@ -161,5 +176,35 @@ mod tests {
             assert!(alone.steps.len() > 6);
             assert_eq!(shared.steps, alone.steps);
         }
+    }
+
+    #[test]
+    fn the_shapes_that_were_met_last_are_kept_within_their_bounds() {
+        let chip = builtin("tiny-4").expect("shipped");
+        let graph = graph([(7, 1), (6, 0)]);
+        let shape = |batch| Shape {
+            chip: chip.clone(),
+            batch: Some(batch),
+            symbols_max: 24,
+            buffers: Vec::new(),
+            packings: Vec::new(),
+            nodes: Vec::new(),
+        };
+        let mut program = program(&chip);
+        schedule(&mut program, &graph, &chip, None);
+        let steps = program.steps.len();
+        let layout = Arc::new(VerifiedLayout::new(program, &chip).expect("sound").1);
+        let mut latest = Latest::of(3, usize::MAX);
+        (0..3).for_each(|batch| latest.keep(shape(batch), Arc::clone(&layout)));
+        // What is asked for again is not the oldest any more.
+        assert!(latest.find(&shape(0)).is_some());
+        latest.keep(shape(3), Arc::clone(&layout));
+        let found = [0, 1, 2, 3].map(|batch| latest.find(&shape(batch)).is_some());
+        assert_eq!(found, [true, false, true, true]);
+
+        let mut latest = Latest::of(8, 2 * steps);
+        (0..5).for_each(|batch| latest.keep(shape(batch), Arc::clone(&layout)));
+        assert_eq!(latest.shapes.len(), 3);
+        assert!(latest.find(&shape(1)).is_none() && latest.find(&shape(2)).is_some());
     }
 }

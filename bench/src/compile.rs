@@ -138,11 +138,11 @@ pub fn generated_config(experts: usize) -> ModelConfig {
     }
 }
 
-/// Writes a checkpoint with about so many megabytes of Gaussian expert weights (f32).
+/// Writes a checkpoint with about so many megabytes of Gaussian expert weights.
 ///
 /// Errors: [`WriteError`].
-pub fn generate(directory: &Path, megabytes: u64) -> Result<ModelConfig, WriteError> {
-    let per_expert = 3 * WIDTH * EXPERT_WIDTH * 4;
+pub fn generate(directory: &Path, megabytes: u64, dtype: Dtype) -> Result<ModelConfig, WriteError> {
+    let per_expert = 3 * WIDTH * EXPERT_WIDTH * width_of(dtype);
     let bytes = usize::try_from(megabytes).unwrap_or(usize::MAX).saturating_mul(1 << 20);
     let config = generated_config(bytes.div_ceil(per_expert));
     let mut tensors = BTreeMap::new();
@@ -151,11 +151,19 @@ pub fn generate(directory: &Path, megabytes: u64) -> Result<ModelConfig, WriteEr
         standard_normals(key, 0, &mut data);
         tensors.insert(spec.name, Tensor { shape: spec.shape, data });
     }
-    write_dir(directory, &config, &tensors, Dtype::F32, &BTreeMap::new())?;
+    write_dir(directory, &config, &tensors, dtype, &BTreeMap::new())?;
     Ok(config)
 }
 
-/// Measures on a fresh checkpoint in `folder`, which must be empty.
+/// Bytes of a weight.
+fn width_of(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::F32 => 4,
+        Dtype::Bf16 => 2,
+    }
+}
+
+/// Measures on a fresh checkpoint in `folder`, which must be empty, with weights of a type.
 ///
 /// Errors: see [`CompileBenchError`].
 pub fn compare(
@@ -163,9 +171,10 @@ pub fn compare(
     chip_text: &str,
     folder: &Path,
     megabytes: u64,
+    dtype: Dtype,
 ) -> Result<Speeds, CompileBenchError> {
     let directory = folder.join("checkpoint");
-    let config = generate(&directory, megabytes).map_err(CompileBenchError::Write)?;
+    let config = generate(&directory, megabytes, dtype).map_err(CompileBenchError::Write)?;
     let shard = directory.join("tier-only.safetensors");
     let target = folder.join("compiled");
     let (mut compiling, mut passing, mut raw) =
@@ -174,7 +183,7 @@ pub fn compare(
     let failed = |error| _ = failure.borrow_mut().get_or_insert(error);
     let compile_once =
         || compile_once(chip, chip_text, &directory, &target).unwrap_or_else(&failed);
-    let raw_once = || match raw_pass(&shard) {
+    let raw_once = || match raw_pass(&shard, dtype) {
         Ok(sum) => _ = black_box(sum),
         Err(error) => failed(CompileBenchError::Plain(error)),
     };
@@ -207,7 +216,7 @@ pub fn compare(
     let raw_processor_s = raw.median();
     let (compile_processor_s, plain_processor_s) = (compiling.median(), passing.median());
     let weights = config.tiers[0].experts() as u64 * (3 * WIDTH * EXPERT_WIDTH) as u64;
-    let bytes = 4 * weights;
+    let bytes = width_of(dtype) as u64 * weights;
     Ok(Speeds {
         weights,
         bytes,
@@ -321,32 +330,30 @@ fn plain_pass(directory: &Path) -> Result<f64, CheckpointError> {
     Ok(sums.iter().sum())
 }
 
-/// Reads a file of floats piece by piece on all threads and turns each row into codes.
+/// Reads a file of weights piece by piece on all threads and turns each row into codes.
 ///
 /// Returns a sum of the codes, so that nothing is left out. The few bytes of header count as
 /// weights; where they are no numbers their row is passed over.
-fn raw_pass(file: &Path) -> io::Result<i64> {
-    /// Weights of a piece: a quarter of a megabyte.
+fn raw_pass(file: &Path, dtype: Dtype) -> io::Result<i64> {
+    /// Weights of a piece: a quarter of a megabyte in f32.
     const PIECE: usize = 64 * WIDTH;
     /// A request this large is never served from memory that was given back before, and costs nothing
     /// where it is not touched.
     const NEW_MEMORY: usize = 64 << 20;
     let len = File::open(file)?.metadata()?.len();
-    let weights = usize::try_from(len / 4).unwrap_or(usize::MAX);
+    let width = width_of(dtype);
+    let weights = usize::try_from(len).unwrap_or(usize::MAX) / width;
     let mut codes = vec![0_i8; weights.max(NEW_MEMORY)];
     let pieces = codes[..weights].par_chunks_mut(PIECE).enumerate();
-    let room = || (File::open(file), vec![0_u8; 4 * PIECE], vec![0.0_f32; PIECE]);
+    let room = || (File::open(file), vec![0_u8; width * PIECE], vec![0.0_f32; PIECE]);
     let sums: Vec<i64> = pieces
         .map_init(room, |(file, bytes, weights), (piece, codes)| {
             let file = file.as_mut().map_err(|error| io::Error::from(error.kind()))?;
-            file.seek(SeekFrom::Start((4 * piece * PIECE) as u64))?;
-            let bytes = &mut bytes[..4 * codes.len()];
+            file.seek(SeekFrom::Start((width * piece * PIECE) as u64))?;
+            let bytes = &mut bytes[..width * codes.len()];
             file.read_exact(bytes)?;
-            let (words, _) = bytes.as_chunks::<4>();
             let weights = &mut weights[..codes.len()];
-            for (weight, word) in weights.iter_mut().zip(words) {
-                *weight = f32::from_le_bytes(*word);
-            }
+            widen(bytes, dtype, weights);
             let mut sum = 0.0;
             for (row, codes) in weights.chunks(WIDTH).zip(codes.chunks_mut(WIDTH)) {
                 sum += f64::from(codes::quantise(row, 127, codes).unwrap_or(0.0));
@@ -357,4 +364,21 @@ fn raw_pass(file: &Path) -> io::Result<i64> {
         .collect::<io::Result<_>>()?;
     black_box(&codes);
     Ok(sums.iter().sum())
+}
+
+/// Little-endian weights as f32.
+fn widen(bytes: &[u8], dtype: Dtype, weights: &mut [f32]) {
+    let ((words, _), (halves, _)) = (bytes.as_chunks::<4>(), bytes.as_chunks::<2>());
+    match dtype {
+        Dtype::F32 => {
+            for (weight, word) in weights.iter_mut().zip(words) {
+                *weight = f32::from_le_bytes(*word);
+            }
+        }
+        Dtype::Bf16 => {
+            for (weight, half) in weights.iter_mut().zip(halves) {
+                *weight = f32::from_bits(u32::from(u16::from_le_bytes(*half)) << 16);
+            }
+        }
+    }
 }

@@ -477,10 +477,13 @@ pub(crate) enum Bench {
     },
     /// Compiling a generated model against reading and quantising the same bytes in one plain pass.
     Compile {
-        /// Megabytes of weights (f32) to generate: more than the caches of processors hold, unless told.
+        /// Megabytes of weights to generate: more than the caches of processors hold, unless told.
         #[arg(long, value_name = "MB", default_value_t = 512,
             value_parser = clap::value_parser!(u64).range(1..=4096))]
         megabytes: u64,
+        /// Weights in bf16, as published models have them; left out, f32.
+        #[arg(long)]
+        bf16: bool,
     },
     /// Links to an emulated card against the same without one: in this process, over a socket, over
     /// a serial line.

@@ -7,6 +7,7 @@ use crate::table::{Table, si};
 use crate::workload::{Workload, calibration_text, named_chip};
 use litecore_bench::{Machine, compile, gemm, generation, growth, link, sim};
 use litecore_hal::DeviceUri;
+use litecore_model::checkpoint::Dtype;
 use litecore_runtime::{Executor, IntegerExecutor, PhotonicExecutor};
 use serde::Serialize;
 
@@ -39,6 +40,7 @@ struct CompileReport {
     machine: Machine,
     reference: &'static str,
     chip: &'static str,
+    dtype: &'static str,
     #[serde(flatten)]
     speeds: compile::Speeds,
     growth: growth::Growth,
@@ -54,7 +56,9 @@ pub(super) fn run(args: &Bench, console: &Console) -> Result<(), CliError> {
     match args {
         Bench::Kernels { seconds } => kernels(*seconds, console),
         Bench::Sim { seconds } => arrays(*seconds, console),
-        Bench::Compile { megabytes } => compilation(*megabytes, console),
+        Bench::Compile { megabytes, bf16 } => {
+            compilation(*megabytes, if *bf16 { Dtype::Bf16 } else { Dtype::F32 }, console)
+        }
         Bench::Link { seconds } => links(*seconds, console),
     }
 }
@@ -170,16 +174,18 @@ fn arrays(seconds: f64, console: &Console) -> Result<(), CliError> {
     Ok(())
 }
 
-fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
+fn compilation(megabytes: u64, dtype: Dtype, console: &Console) -> Result<(), CliError> {
     let chip = named_chip(CHIP, &[])?;
     let failed = |source| CliError::Write { path: std::env::temp_dir(), source };
     let folder = tempfile::tempdir().map_err(failed)?;
     console.say("generating a model");
-    let speeds = compile::compare(&chip.chip, &chip.text, folder.path(), megabytes)?;
+    let speeds = compile::compare(&chip.chip, &chip.text, folder.path(), megabytes, dtype)?;
     console.say("compiling experts of two sizes");
     let growth = growth::measure(&chip.chip).map_err(compile::CompileBenchError::Compile)?;
     let machine = Machine::here();
-    let report = CompileReport { machine, reference: PLAIN_PASS, chip: CHIP, speeds, growth };
+    let dtype = if dtype == Dtype::Bf16 { "bf16" } else { "f32" };
+    let (reference, chip) = (PLAIN_PASS, CHIP);
+    let report = CompileReport { machine, reference, chip, dtype, speeds, growth };
     let speeds = &report.speeds;
     let mut table =
         Table::left(["work", "files in the cache", "of processors", "speed", "files on the disk"]);
@@ -195,7 +201,7 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
     row("checked pass (plain)", speeds.plain_s, speeds.plain_processor_s, None);
     row("raw pass", speeds.raw_s, speeds.raw_processor_s, raw);
     let text = format!(
-        "{}, {} instructions, {} threads; {} of weights (f32) for {}\n{}\
+        "{}, {} instructions, {} threads; {} of weights ({}) for {}\n{}\
          speed of compiling over the checked pass {:.2}, over the raw pass {:.2}, from the disk {}\n\
          of processor time over the checked pass {}, over the raw pass {}\n\
          four times the weights in an expert: {} times the processor time for each\n\
@@ -204,6 +210,7 @@ fn compilation(megabytes: u64, console: &Console) -> Result<(), CliError> {
         report.machine.instructions,
         speeds.threads,
         si(speeds.bytes as f64, "B"),
+        report.dtype,
         report.chip,
         table.render(),
         speeds.ratio_to_plain,

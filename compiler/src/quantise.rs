@@ -44,7 +44,7 @@ pub(crate) struct Quantiser<'a> {
 }
 
 /// Rows that are looked at together, while they are in the nearest caches.
-const BLOCK_ROWS: usize = 24;
+const BLOCK_ROWS: usize = 32;
 
 /// Weights that one thread looks at, at least: below it, handing them on costs more than it brings,
 /// and a thread that waits for the others begins something larger meanwhile.

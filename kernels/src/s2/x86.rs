@@ -124,7 +124,8 @@ impl Kernel for Avx512 {
         unsafe {
             match (rows, panels) {
                 // Few outputs need half a panel; the chains of many rows still hide the latency.
-                (9.., _) if tile.columns <= 16 => match rows {
+                (8.., _) if tile.columns <= 16 => match rows {
+                    8 => run::<__m512, 8, 1, 1>(tile),
                     9 => run::<__m512, 9, 1, 1>(tile),
                     10 => run::<__m512, 10, 1, 1>(tile),
                     11 => run::<__m512, 11, 1, 1>(tile),

@@ -110,6 +110,23 @@ fn a_heater_settles_once_for_all_parts_of_a_wave() {
     assert!((600_000..612_000).contains(&cycles), "six tiles of 100000 cycles: {cycles}");
 }
 
+#[test]
+fn a_long_load_is_no_part_of_the_way_of_the_last_symbol() {
+    // It was counted, and the bound of this layer lay above a schedule of it.
+    let shape = [("array.outputs", "3"), ("array.arrays", "2"), ("array.banks", "1")];
+    let slow = [("weights.load_bytes_per_s", "1e8"), ("cell.settling_s", "1e-7")];
+    let fast =
+        [("host.latency_s", "1e-9"), ("host.bytes_per_s", "1e10"), ("vector.latency_s", "1e-9")];
+    let chip = chip("tiny-4", &[&shape[..], &slow, &fast].concat());
+    let options = CompileOptions { symbols_max: 64, ..CompileOptions::default() };
+    let compiled = compile_linear(&chip, "l", &normals(5, 14), 1, 14, &[], &options);
+    let program = compiled.expect("small").program;
+    let bound = lower_bounds(&program, &chip, 64).of_any_work.cycles;
+    let found = predict(&program, &chip, 64).cycles;
+    assert!(bound <= found, "{bound:?} {found:?}");
+    assert!(10 * bound.0 > 7 * found.0, "{bound:?} {found:?}");
+}
+
 fn chips() -> impl Strategy<Value = ChipDescription> {
     chips::settings().prop_map(|values| {
         let values: Vec<(&str, &str)> = values.iter().map(|(k, v)| (*k, v.as_str())).collect();

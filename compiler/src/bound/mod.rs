@@ -388,7 +388,11 @@ fn any_work(program: &Program, chip: &ChipDescription, symbols: u64) -> LowerBou
         .map(|index| preloaded.heads[index] + preloaded.timings[index].occupied())
         .max();
     if let (Some(load), Some(arrived)) = (units.get(&Engine::HostIn), arrived) {
-        let whole = (0..steps.len()).map(|step| preloaded.end(step)).max().unwrap_or_default();
+        // Loads are no part of a symbol's way, however long they take.
+        let on_the_way = (0..steps.len()).filter(|step| {
+            !matches!(steps[*step].action, Action::LoadBank { .. } | Action::Settle { .. })
+        });
+        let whole = on_the_way.map(|step| preloaded.end(step)).max().unwrap_or_default();
         consider(load.head + load.busy + (whole - arrived), Some(Engine::HostIn));
     }
     // Tiles that take turns: no run need take longer than one pass of them after the last arrival.

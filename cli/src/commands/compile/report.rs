@@ -6,8 +6,8 @@ use crate::plots;
 use crate::table::{Table, percent, si};
 use crate::workload::NamedChip;
 use litecore_compiler::{
-    CompiledExpert, ExpertPlace, Pass, PassReport, PassSet, PassSummary, RunReport, report_run,
-    summarise_passes, write_timeline,
+    CompiledExpert, ExpertPlace, Pass, PassReport, PassSet, PassSummary, RunReport, SampleSource,
+    report_run, summarise_passes, write_timeline,
 };
 use litecore_model::ModelConfig;
 use litecore_types::chip::ChipDescription;
@@ -49,12 +49,15 @@ pub(crate) struct LayerSummary {
     pub(crate) weight_bytes: u64,
     /// Useful weights over what the tiles could hold.
     pub(crate) fill: f64,
-    /// Signal over rounding error on calibration inputs that nothing was chosen on, errors averaged over
-    /// the experts.
+    /// Signal over rounding error, errors averaged over the experts, on inputs that nothing was chosen on.
     pub(crate) snr_db: Option<f64>,
-    /// How many inputs these are, of all experts.
+    /// The SNR of the expert with the most error.
+    pub(crate) snr_db_of_the_worst: Option<f64>,
+    /// How many of these inputs come from the calibration text, of all experts.
     pub(crate) held_out: usize,
-    /// Experts with less than four inputs: none is held out, and the SNR is of those.
+    /// Experts that the text did not ask: their inputs are modelled as standard normals.
+    pub(crate) experts_without_inputs: usize,
+    /// Experts with fewer than four inputs: none is held out, and their SNR is of what gains were chosen on.
     pub(crate) experts_without_held_out: usize,
     /// Each of its experts run once, for each number of tokens.
     pub(crate) runs: Vec<RunReport>,
@@ -135,7 +138,9 @@ impl<'a> ReportWriter<'a> {
             weight_bytes: 0,
             fill: 0.0,
             snr_db: None,
+            snr_db_of_the_worst: None,
             held_out: 0,
+            experts_without_inputs: 0,
             experts_without_held_out: 0,
             runs: Vec::new(),
             relative_errors: 0.0,
@@ -147,9 +152,16 @@ impl<'a> ReportWriter<'a> {
         summary.experts += 1;
         summary.tiles += program.tiles.len();
         summary.weight_bytes += program.weight_bytes();
-        summary.held_out += report.held_out;
-        summary.experts_without_held_out += usize::from(report.held_out == 0);
+        match report.samples {
+            SampleSource::Caller { .. } if report.held_out == 0 => {
+                summary.experts_without_held_out += 1;
+            }
+            SampleSource::Caller { .. } => summary.held_out += report.held_out,
+            SampleSource::GaussianModel { .. } => summary.experts_without_inputs += 1,
+        }
         if let Some(db) = report.snr_db {
+            let worst = summary.snr_db_of_the_worst.map_or(db, |worst| worst.min(db));
+            summary.snr_db_of_the_worst = Some(worst);
             summary.relative_errors += pxfm::f_exp10(-db / 10.0);
             summary.measured += 1;
             let mean = summary.relative_errors / summary.measured as f64;
@@ -215,12 +227,15 @@ fn text(document: &ReportDocument) -> String {
         text.push_str(&run_text(run));
     }
     text.push_str("\n── layers ──\n");
+    // Where no error is found, or no signal, there is no ratio.
+    let level = |db: Option<f64>| db.map_or("none".to_owned(), |db| format!("{db:.1} dB"));
     let mut table = Table::new([
         "layer and tier",
         "experts",
         "tiles",
         "fill",
         "SNR",
+        "worst",
         "tokens",
         "time",
         "MAC per cell and symbol",
@@ -235,7 +250,8 @@ fn text(document: &ReportDocument) -> String {
                 layer.experts.to_string(),
                 layer.tiles.to_string(),
                 percent(layer.fill),
-                layer.snr_db.map_or("exact".to_owned(), |db| format!("{db:.1} dB")),
+                level(layer.snr_db),
+                level(layer.snr_db_of_the_worst),
                 per_run(run).to_string(),
                 si(run.seconds, "s"),
                 format!("{:.4}", run.utilisation.of_the_run),
@@ -263,17 +279,32 @@ fn text(document: &ReportDocument) -> String {
 
 /// Which inputs the SNR of the layers is of.
 fn held_out(layers: &[LayerSummary]) -> String {
-    let vectors: usize = layers.iter().map(|layer| layer.held_out).sum();
-    let without: usize = layers.iter().map(|layer| layer.experts_without_held_out).sum();
-    let mut text =
-        format!("SNR: without noise, on {vectors} input vectors that nothing was chosen on");
-    if without > 0 {
-        _ = write!(
+    let sum = |of: fn(&LayerSummary) -> usize| layers.iter().map(of).sum::<usize>();
+    let vectors = sum(|layer| layer.held_out);
+    let (modelled, flattered) =
+        (sum(|layer| layer.experts_without_inputs), sum(|layer| layer.experts_without_held_out));
+    let mut text = "SNR: without noise, errors averaged over the experts, and of the worst one; on input vectors \
+        that nothing was chosen on.\n"
+        .to_owned();
+    if vectors > 0 {
+        _ = writeln!(text, "  {vectors} of them come from the calibration text.");
+    }
+    if modelled > 0 {
+        let experts = experts(modelled);
+        _ = writeln!(text, "  {experts} not asked by it: theirs are standard normals.");
+    }
+    if flattered > 0 {
+        let experts = experts(flattered);
+        _ = writeln!(
             text,
-            "; {without} experts saw less than four vectors, which had to do for both and flatter them"
+            "  {experts} asked fewer than four times: gains were chosen on the same vectors, which flatters."
         );
     }
-    text + "\n"
+    text
+}
+
+fn experts(count: usize) -> String {
+    if count == 1 { "1 expert was".to_owned() } else { format!("{count} experts were") }
 }
 
 fn run_text(run: &RunReport) -> String {

@@ -342,18 +342,30 @@ fn raw_pass(file: &Path, dtype: Dtype) -> io::Result<i64> {
     const NEW_MEMORY: usize = 64 << 20;
     let len = File::open(file)?.metadata()?.len();
     let width = width_of(dtype);
+    let halves = if dtype == Dtype::F32 { 0 } else { width * PIECE };
     let weights = usize::try_from(len).unwrap_or(usize::MAX) / width;
     let mut codes = vec![0_i8; weights.max(NEW_MEMORY)];
     let pieces = codes[..weights].par_chunks_mut(PIECE).enumerate();
-    let room = || (File::open(file), vec![0_u8; width * PIECE], vec![0.0_f32; PIECE]);
+    let room = || (File::open(file), vec![0_u8; halves], vec![0.0_f32; PIECE]);
     let sums: Vec<i64> = pieces
         .map_init(room, |(file, bytes, weights), (piece, codes)| {
             let file = file.as_mut().map_err(|error| io::Error::from(error.kind()))?;
             file.seek(SeekFrom::Start((width * piece * PIECE) as u64))?;
-            let bytes = &mut bytes[..width * codes.len()];
-            file.read_exact(bytes)?;
             let weights = &mut weights[..codes.len()];
-            widen(bytes, dtype, weights);
+            if dtype == Dtype::F32 {
+                // To where they are used; on a machine of the other byte order they would turn there.
+                file.read_exact(bytemuck::cast_slice_mut(weights))?;
+                for weight in weights.iter_mut() {
+                    *weight = f32::from_bits(u32::from_le(weight.to_bits()));
+                }
+            } else {
+                let bytes = &mut bytes[..width * codes.len()];
+                file.read_exact(bytes)?;
+                let (halves, _) = bytes.as_chunks::<2>();
+                for (weight, half) in weights.iter_mut().zip(halves) {
+                    *weight = f32::from_bits(u32::from(u16::from_le_bytes(*half)) << 16);
+                }
+            }
             let mut sum = 0.0;
             for (row, codes) in weights.chunks(WIDTH).zip(codes.chunks_mut(WIDTH)) {
                 sum += f64::from(codes::quantise(row, 127, codes).unwrap_or(0.0));
@@ -364,21 +376,4 @@ fn raw_pass(file: &Path, dtype: Dtype) -> io::Result<i64> {
         .collect::<io::Result<_>>()?;
     black_box(&codes);
     Ok(sums.iter().sum())
-}
-
-/// Little-endian weights as f32.
-fn widen(bytes: &[u8], dtype: Dtype, weights: &mut [f32]) {
-    let ((words, _), (halves, _)) = (bytes.as_chunks::<4>(), bytes.as_chunks::<2>());
-    match dtype {
-        Dtype::F32 => {
-            for (weight, word) in weights.iter_mut().zip(words) {
-                *weight = f32::from_le_bytes(*word);
-            }
-        }
-        Dtype::Bf16 => {
-            for (weight, half) in weights.iter_mut().zip(halves) {
-                *weight = f32::from_bits(u32::from(u16::from_le_bytes(*half)) << 16);
-            }
-        }
-    }
 }

@@ -8,8 +8,11 @@ use serde::Serialize;
 
 /// Width of the smaller expert, and of its hidden vectors; of the larger, twice that.
 const WIDTH: usize = 768;
-/// Compilations of each size; the cheapest counts.
+/// Readings of each size; the cheapest counts.
 const ROUNDS: u64 = 3;
+/// Compilations of the larger expert in a reading, and a quarter of those of the smaller: where the system
+/// counts processor time in ticks of some milliseconds, one alone would be three or four of them.
+const COMPILATIONS: u64 = 6;
 
 /// The cost of one expert, and of one with four times its weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,7 +31,8 @@ pub struct Growth {
 ///
 /// Errors: see [`CompileError`].
 pub fn measure(chip: &ChipDescription) -> Result<Growth, CompileError> {
-    let (small_processor_s, large_processor_s) = (seconds(chip, WIDTH)?, seconds(chip, 2 * WIDTH)?);
+    let small_processor_s = seconds(chip, WIDTH, 4 * COMPILATIONS)?;
+    let large_processor_s = seconds(chip, 2 * WIDTH, COMPILATIONS)?;
     Ok(Growth {
         weights: 3 * (WIDTH * WIDTH) as u64,
         small_processor_s,
@@ -39,7 +43,8 @@ pub fn measure(chip: &ChipDescription) -> Result<Growth, CompileError> {
     })
 }
 
-fn seconds(chip: &ChipDescription, width: usize) -> Result<Option<f64>, CompileError> {
+/// Processor seconds of one compilation, from readings of `count` of them.
+fn seconds(chip: &ChipDescription, width: usize, count: u64) -> Result<Option<f64>, CompileError> {
     let matrix = |key| {
         let mut weights = vec![0.0; width * width];
         standard_normals(key, 0, &mut weights);
@@ -56,11 +61,15 @@ fn seconds(chip: &ChipDescription, width: usize) -> Result<Option<f64>, CompileE
     };
     let mut least: Option<f64> = None;
     for round in 0..ROUNDS {
-        // Another batch each time, so that none can use what another one found out.
-        let options = CompileOptions { batch: Some(60 + round), ..CompileOptions::default() };
         let before = processor_seconds();
-        compile_expert(chip, &weights, &[], &options)?;
+        for compilation in round * count..(round + 1) * count {
+            // Another batch each time, so that none can use what another one found out.
+            let batch = Some(60 + compilation);
+            let options = CompileOptions { batch, ..CompileOptions::default() };
+            compile_expert(chip, &weights, &[], &options)?;
+        }
         let spent = before.zip(processor_seconds()).map(|(before, after)| after - before);
+        let spent = spent.map(|spent| spent / count as f64);
         least = match (least, spent) {
             (Some(least), Some(spent)) => Some(least.min(spent)),
             (least, spent) => least.or(spent),

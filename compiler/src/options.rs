@@ -37,9 +37,10 @@ pub const SAMPLE_WORK: usize = 1 << 23;
 /// samples makes as many as the tile has outputs.
 ///
 /// With 32, an expert of a million weights on tiles of 4 outputs lost 11 dB on inputs that it was not
-/// compiled with. From 256 on gains are as good as with 4096, within 0.1 dB (Gaussian experts of 1024 by
-/// 512 on `ref-64-eo`). The samples that gains were chosen on flatter them: on an expert of 256 by 256 by 2.0 dB
-/// with 384 sums, 1.6 with 512, 0.4 with 1536. So reports speak of others, which are held out.
+/// compiled with. From 384 on gains of large experts are as good as with 6000, within 0.1 dB (Gaussian
+/// experts of 1024 by 512 and 2048 by 1024 on `ref-64-eo`). The samples that gains were chosen on flatter
+/// them: on an expert of 256 by 256 by 2.0 dB with 384 sums, 1.6 with 512, 0.4 with 1536. So reports speak
+/// of others, which are held out.
 pub const SAMPLE_SUMS_MIN: usize = 512;
 
 /// The fewest sample rows to choose gains on, however many outputs a tile has: sums of one row depend on

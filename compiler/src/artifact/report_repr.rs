@@ -10,7 +10,7 @@ pub(super) struct ReportRepr {
     name: String,
     chip: String,
     samples: SamplesRepr,
-    /// None in files of before, whose SNR is that of all samples.
+    /// Not there in older files, whose SNR is that of all samples: then it is zero.
     #[serde(default)]
     held_out: usize,
     symbols_max: u64,

@@ -4,7 +4,8 @@ use crate::assemble::Assembly;
 use crate::layer::{Inputs, Matrix, WithReport, packing_of};
 use crate::options::check_chip;
 use crate::passes::{
-    Allowed, HiddenSamples, Limits, Pass, change_vector, column_powers, equalise, grid,
+    Allowed, HiddenSamples, Limits, Pass, VectorChange, change_vector, column_powers, equalise,
+    grid,
 };
 use crate::quantise::{QuantisedRows, Quantiser};
 use crate::report::{LayerReport, snr_db};
@@ -150,22 +151,45 @@ pub fn compile_expert(
     reports.extend(lowered_down.reports(exact_down, rows));
     let snr_db = snr_db(exact, rows.judged(lowered_down.outcome()));
 
-    let mut assembly = Assembly::new(chip, name);
-    let mut x = assembly.move_in(width);
-    if let Some(change) = change_x {
-        x = assembly.rotate(x, change.factors, change.block);
-    }
-    let x = assembly.quantise(x);
-    let [gate, up] = multiply(&mut assembly, x, [lowered_gate, lowered_up])?;
-    let mut hidden = assembly.swiglu(gate, up);
-    if let Some(change) = change_h {
-        hidden = assembly.rotate(hidden, change.factors, change.block);
-    }
-    let hidden = assembly.quantise(hidden);
-    let [y] = multiply(&mut assembly, hidden, [lowered_down])?;
-    let program = assembly.finish(y, macs, options)?;
+    let (gate_and_up, down) = ([lowered_gate, lowered_up], lowered_down);
+    let stages = Stages { name, width, change_x, gate_and_up, change_h, down };
+    let program = stages.program(chip, macs, options)?;
     let report = LayerReport::new(&program, &samples, snr_db, passes, reports);
     Ok(CompiledExpert { program, report })
+}
+
+/// An expert's matrices, lowered, and how its vectors are changed before they become codes.
+struct Stages<'a> {
+    name: &'a str,
+    width: usize,
+    change_x: Option<VectorChange>,
+    gate_and_up: [Stage; 2],
+    change_h: Option<VectorChange>,
+    down: Stage,
+}
+
+impl Stages<'_> {
+    fn program(
+        self,
+        chip: &ChipDescription,
+        macs: u64,
+        options: &CompileOptions,
+    ) -> Result<VerifiedProgram, CompileError> {
+        let mut assembly = Assembly::new(chip, self.name);
+        let mut x = assembly.move_in(self.width);
+        if let Some(change) = self.change_x {
+            x = assembly.rotate(x, change.factors, change.block);
+        }
+        let x = assembly.quantise(x);
+        let [gate, up] = multiply(&mut assembly, x, self.gate_and_up)?;
+        let mut hidden = assembly.swiglu(gate, up);
+        if let Some(change) = self.change_h {
+            hidden = assembly.rotate(hidden, change.factors, change.block);
+        }
+        let hidden = assembly.quantise(hidden);
+        let [y] = multiply(&mut assembly, hidden, [self.down])?;
+        assembly.finish(y, macs, options)
+    }
 }
 
 /// What f32 makes of some rows; and the codes of the matrix, made in the same pass over its weights,

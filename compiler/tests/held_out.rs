@@ -111,7 +111,9 @@ proptest! {
         let mut others = samples.clone();
         for (row, x) in others.chunks_exact_mut(layer.width).enumerate() {
             if !seen.contains(&row) {
-                x.iter_mut().for_each(|x| *x = other * (3.0 - *x));
+                for x in x {
+                    *x = other * (3.0 - *x);
+                }
             }
         }
         let compile = |samples: &[f32]| layer.compile(&chip, samples, &options);

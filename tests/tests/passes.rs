@@ -76,7 +76,7 @@ impl Sample {
 
     /// Few enough that the compiler looks at all of them.
     fn samples(&self) -> Vec<f32> {
-        normals(self.key ^ 77, 120 * self.width)
+        normals(self.key ^ 0x4d, 120 * self.width)
     }
 
     /// Of each four of them the last: nothing is chosen on it.

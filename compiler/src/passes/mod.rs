@@ -20,7 +20,7 @@ pub(crate) use noise::{Limits, decibels};
 pub(crate) use packing::{choose_packing, grid};
 pub(crate) use precision::{Parts, Reads, cell_error};
 pub use report::{Figure, PassReport};
-pub(crate) use rotate::{Allowed, change_vector};
+pub(crate) use rotate::{Allowed, VectorChange, change_vector};
 pub(crate) use sparsity::drop_tiles;
 
 use serde::{Deserialize, Serialize};

@@ -291,7 +291,10 @@ fn held_out(layers: &[LayerSummary]) -> String {
     }
     if modelled > 0 {
         let experts = experts(modelled);
-        _ = writeln!(text, "  {experts} not asked by it: theirs are standard normals.");
+        _ = writeln!(
+            text,
+            "  {experts} not asked by the calibration text: theirs are standard normals."
+        );
     }
     if flattered > 0 {
         let experts = experts(flattered);

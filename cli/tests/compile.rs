@@ -64,6 +64,12 @@ fn a_report_says_what_the_machine_does_and_viewers_open_its_timeline() {
 
     let report: Value =
         serde_json::from_slice(&fs::read(dir.join("report.json")).expect("there")).expect("JSON");
+    // The text asks each expert often: 64 inputs, of which one in four is held out.
+    for layer in report["layers"].as_array().expect("layers") {
+        let count = |key: &str| layer[key].as_u64().expect("a count");
+        assert_eq!(count("held_out"), 16 * count("experts"));
+        assert_eq!((count("experts_without_inputs"), count("experts_without_held_out")), (0, 0));
+    }
     let total = report["total"].as_array().expect("runs");
     let tokens: Vec<u64> = total
         .iter()
@@ -284,6 +290,22 @@ fn an_empty_calibration_text_is_refused_and_a_short_one_tells_whom_it_missed() {
     let limit = format!("at most {most} tokens in one run: card memory");
     let report = fs::read_to_string(dir.join("report.txt")).expect("there");
     assert!(report.contains(&limit), "{report}");
+    // Every expert is one of those the text asked often, seldom, or never.
+    let document: Value =
+        serde_json::from_slice(&fs::read(dir.join("report.json")).expect("there")).expect("JSON");
+    let sum = |key: &str| -> u64 {
+        let layers = document["layers"].as_array().expect("layers");
+        layers.iter().map(|layer| layer[key].as_u64().expect("a count")).sum()
+    };
+    assert_eq!(sum("experts_without_inputs"), missed);
+    let seldom = sum("experts_without_held_out");
+    assert_eq!(sum("held_out") == 0, seldom + missed == 72, "{seldom} seldom, {missed} never");
+    assert!(report.contains(&format!("{missed} experts were not asked by the cal")), "{report}");
+    for layer in document["layers"].as_array().expect("layers") {
+        let level = |key: &str| layer[key].as_f64().expect("a level");
+        assert!(level("snr_db_of_the_worst") <= level("snr_db"), "{layer}");
+        assert!((10.0..60.0).contains(&level("snr_db")), "{layer}");
+    }
     let output = litecore(&args);
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(shown.contains(&limit), "{shown}");
